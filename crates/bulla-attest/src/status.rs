@@ -1,0 +1,139 @@
+//! What the vendor says of a platform's security version.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// The status of a platform's TCB, as Intel's TCB info names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TcbStatus {
+    /// Nothing to do.
+    UpToDate,
+    /// The software in the enclave must mitigate something itself.
+    SwHardeningNeeded,
+    /// The platform must be configured otherwise, for example hyper-threading off.
+    ConfigurationNeeded,
+    /// Both of the above.
+    ConfigurationAndSwHardeningNeeded,
+    /// Microcode or firmware has known holes.
+    OutOfDate,
+    /// Known holes, and configuration.
+    OutOfDateConfigurationNeeded,
+    /// A TDX guest that was started before the TDX module was updated, and should be started again.
+    TdRelaunchAdvised,
+    /// The same, and configuration.
+    TdRelaunchAdvisedConfigurationNeeded,
+    /// The keys of the platform are not to be trusted. No policy accepts it (R22).
+    Revoked,
+}
+
+impl TcbStatus {
+    /// Every status.
+    pub const ALL: [Self; 9] = [
+        Self::UpToDate,
+        Self::SwHardeningNeeded,
+        Self::ConfigurationNeeded,
+        Self::ConfigurationAndSwHardeningNeeded,
+        Self::OutOfDate,
+        Self::OutOfDateConfigurationNeeded,
+        Self::TdRelaunchAdvised,
+        Self::TdRelaunchAdvisedConfigurationNeeded,
+        Self::Revoked,
+    ];
+
+    /// The name in Intel's documents, for example `SWHardeningNeeded`.
+    pub const fn as_str(self) -> &'static str {
+        self.names().0
+    }
+
+    /// The name on a command line, for example `sw-hardening-needed`.
+    pub const fn as_kebab(self) -> &'static str {
+        self.names().1
+    }
+
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::UpToDate => ("UpToDate", "up-to-date"),
+            Self::SwHardeningNeeded => ("SWHardeningNeeded", "sw-hardening-needed"),
+            Self::ConfigurationNeeded => ("ConfigurationNeeded", "configuration-needed"),
+            Self::ConfigurationAndSwHardeningNeeded => {
+                ("ConfigurationAndSWHardeningNeeded", "configuration-and-sw-hardening-needed")
+            }
+            Self::OutOfDate => ("OutOfDate", "out-of-date"),
+            Self::OutOfDateConfigurationNeeded => {
+                ("OutOfDateConfigurationNeeded", "out-of-date-configuration-needed")
+            }
+            Self::TdRelaunchAdvised => ("TDRelaunchAdvised", "td-relaunch-advised"),
+            Self::TdRelaunchAdvisedConfigurationNeeded => {
+                ("TDRelaunchAdvisedConfigurationNeeded", "td-relaunch-advised-configuration-needed")
+            }
+            Self::Revoked => ("Revoked", "revoked"),
+        }
+    }
+}
+
+impl From<dcap_qvl::TcbStatus> for TcbStatus {
+    fn from(status: dcap_qvl::TcbStatus) -> Self {
+        use dcap_qvl::TcbStatus as Theirs;
+        match status {
+            Theirs::UpToDate => Self::UpToDate,
+            Theirs::SWHardeningNeeded => Self::SwHardeningNeeded,
+            Theirs::ConfigurationNeeded => Self::ConfigurationNeeded,
+            Theirs::ConfigurationAndSWHardeningNeeded => Self::ConfigurationAndSwHardeningNeeded,
+            Theirs::OutOfDate => Self::OutOfDate,
+            Theirs::OutOfDateConfigurationNeeded => Self::OutOfDateConfigurationNeeded,
+            Theirs::TDRelaunchAdvised => Self::TdRelaunchAdvised,
+            Theirs::TDRelaunchAdvisedConfigurationNeeded => Self::TdRelaunchAdvisedConfigurationNeeded,
+            Theirs::Revoked => Self::Revoked,
+        }
+    }
+}
+
+impl fmt::Display for TcbStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads either spelling: `OutOfDate` or `out-of-date`.
+impl FromStr for TcbStatus {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|status| [status.as_str(), status.as_kebab()].contains(&name))
+            .ok_or_else(|| Error::UnknownStatus(name.chars().take(64).collect()))
+    }
+}
+
+/// The verdict on a platform's TCB: what the TCB info, the TDX module's and the quoting enclave's identity say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tcb {
+    /// Platform, TDX module and quoting enclave converged, as Intel's verification library does.
+    pub status: TcbStatus,
+    /// The advisories that are open at this level, platform first.
+    pub advisory_ids: Vec<String>,
+    /// The lower of the tcbEvaluationDataNumbers of TCB info and QE identity: which recovery the verdict knows of.
+    pub evaluation_data_number: u32,
+    /// The quoting enclave's own status. Converging ignores some values of it; [`Policy`](crate::Policy) does not.
+    pub qe_status: TcbStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_read_and_nothing_else() {
+        for status in TcbStatus::ALL {
+            assert_eq!(status.as_str().parse::<TcbStatus>().unwrap(), status);
+            assert_eq!(status.as_kebab().parse::<TcbStatus>().unwrap(), status);
+        }
+        for bad in ["", "uptodate", "up_to_date", "Unknown", "UpToDate "] {
+            assert_eq!(bad.parse::<TcbStatus>().unwrap_err().code(), "usage.tcb_status");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Report data that says what it stands for.
+
+/// 64 bytes of report data, computed as a hash and never chosen.
+///
+/// Only hashing makes one, so no path of this system can ask a machine to quote bytes that a caller or a peer chose.
+/// With the default feature off the type remains, for backends to take, and nothing can make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoleHash([u8; 64]);
+
+impl RoleHash {
+    /// The bytes to place in the report.
+    pub fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+#[cfg(feature = "aws-lc")]
+pub use tagged::Role;
+
+#[cfg(feature = "aws-lc")]
+mod tagged {
+    use aws_lc_rs::digest;
+
+    use super::RoleHash;
+    use crate::{Info, sha256};
+
+    /// What a piece of evidence is made for. A hash for one role is never one for another.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Role {
+        /// A provider shows its signing key, authority and policy.
+        ProviderKey,
+        /// A provider looks at its own quote, over fresh randomness (R37).
+        ProviderSelf,
+        /// A guest asks for a key: the whole canonical request.
+        GuestRequest,
+        /// A guest looks at its own quote, over fresh randomness, to learn which machine it is on.
+        GuestSelf,
+    }
+
+    impl Role {
+        const fn tag(self) -> &'static str {
+            match self {
+                Self::ProviderKey => "bulla/report-data/provider-key/v1",
+                Self::ProviderSelf => "bulla/report-data/provider-self/v1",
+                Self::GuestRequest => "bulla/report-data/guest-request/v1",
+                Self::GuestSelf => "bulla/report-data/guest-self/v1",
+            }
+        }
+    }
+
+    impl RoleHash {
+        /// SHA-512 of the role's tag and the named parts, each length-prefixed as in [`Info`].
+        ///
+        /// ```
+        /// use bulla_crypto::{Role, RoleHash};
+        ///
+        /// let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[7; 32])]);
+        /// assert_ne!(data, RoleHash::new(Role::GuestSelf, &[("nonce", &[7; 32])]));
+        /// ```
+        pub fn new(role: Role, parts: &[(&str, &[u8])]) -> Self {
+            let info = parts.iter().fold(Info::new(role.tag()), |info, (name, value)| info.part(name, value));
+            let mut bytes = [0; 64];
+            bytes.copy_from_slice(digest::digest(&digest::SHA512, info.as_bytes()).as_ref());
+            Self(bytes)
+        }
+
+        /// The report data of a legacy answer: SHA-256 of the sealed box, then 32 zero bytes.
+        ///
+        /// It carries no tag because the existing clients check exactly this. It cannot be mistaken for a tagged hash,
+        /// whose last 32 bytes are zero with probability 2^-256.
+        pub fn legacy_answer(sealed_box: &[u8]) -> Self {
+            let mut bytes = [0; 64];
+            if let Some(first) = bytes.first_chunk_mut::<32>() {
+                *first = sha256(&[sealed_box]);
+            }
+            Self(bytes)
+        }
+    }
+}

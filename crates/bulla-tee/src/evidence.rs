@@ -1,0 +1,37 @@
+//! What a machine says about itself to others.
+
+use crate::sgx::arch::Targetinfo;
+
+/// Which evidence is wanted.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum EvidenceKind<'a> {
+    /// A DCAP quote, for a verifier anywhere.
+    Quote,
+    /// An SGX REPORT, for one enclave on this machine.
+    Report(&'a Targetinfo),
+}
+
+/// Evidence, as the bytes that a verifier takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// A DCAP quote of an SGX enclave.
+    SgxQuote(Vec<u8>),
+    /// An SGX REPORT, 432 bytes.
+    SgxReport(Vec<u8>),
+    /// A DCAP quote of a TDX guest.
+    TdxQuote(Vec<u8>),
+    /// Evidence of a simulated machine (R110).
+    Simulated(Box<Self>),
+}
+
+impl Evidence {
+    /// The bytes, whatever they are evidence of.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::SgxQuote(bytes) | Self::SgxReport(bytes) | Self::TdxQuote(bytes) => bytes,
+            Self::Simulated(evidence) => evidence.bytes(),
+        }
+    }
+}

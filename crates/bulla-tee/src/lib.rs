@@ -1,0 +1,72 @@
+//! Floor 1 of bulla: one trait for the machines that derive keys bound to what runs on them.
+//!
+//! | machine | key | evidence |
+//! |---|---|---|
+//! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
+//! | TDX guest | none of its own; a key provider gives it one | quotes |
+//!
+//! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],
+//! [`Tee::derive`]), prove it ([`Tee::attest`]). Everything above this floor is written against them.
+//!
+//! Nothing here knows the network, the files of bulla or a cryptographic library; it is blocking and reads no clock.
+
+mod error;
+mod evidence;
+mod identity;
+mod policy;
+mod provider;
+mod request;
+pub mod sgx;
+pub mod tdx;
+
+/// The 64 bytes that a piece of evidence carries: always a role-tagged hash, never bytes that a caller chose.
+pub use bulla_crypto::RoleHash as ReportData;
+/// The key that a machine derived: 16 bytes from SGX, 32 from the others. Only ever input to a key derivation (R10).
+pub use bulla_crypto::SecretBytes as DerivedKey;
+pub use error::{Delegate, Error};
+pub use evidence::{Evidence, EvidenceKind};
+pub use identity::{Identity, SIMULATED_MARKER, SgxIdentity, TdxIdentity, is_simulated};
+pub use policy::Policy;
+pub use provider::{GuestRegisters, ProviderRequest};
+pub use request::{KeyRequest, Mismatch};
+
+/// A machine that derives keys bound to what runs on it.
+pub trait Tee: Send + Sync {
+    /// Who am I.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the machine is not there, [`Error::WrongBackend`] where it is simulated and must not
+    /// be, or the reverse.
+    fn identity(&self) -> Result<Identity, Error>;
+
+    /// A new key bound to me under `policy`, and the request that gets it again: all that is "current" is filled in now
+    /// and recorded, with fresh randomness, so that the key survives an update of the machine (R1, R2, R5).
+    ///
+    /// # Errors
+    /// As [`Tee::identity`]; [`Error::Entropy`]; [`Error::Unsupported`] for a policy that the machine cannot bind to.
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error>;
+
+    /// The key of a recorded request, exactly as it was recorded.
+    ///
+    /// # Errors
+    /// [`Error::OtherIdentity`], [`Error::OtherMachine`], [`Error::TcbTooOld`] or [`Error::WrongBackend`] say why this
+    /// machine cannot have it.
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error>;
+
+    /// Evidence about me that carries `data`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a kind that the machine does not have, [`Error::Unavailable`] where its quoting service
+    /// is not there.
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error>;
+}
+
+/// A machine that can tell whether a local report was made on itself.
+pub trait LocalVerifier {
+    /// Checks the MAC of a TDREPORT (`ENCLU[EVERIFYREPORT2]`). It covers the two hashes in the structure, which the
+    /// caller recomputes (R35); it says nothing about TCB, debug or freshness.
+    ///
+    /// # Errors
+    /// [`Error::BadReport`] if it was made elsewhere or changed.
+    fn verify_report(&self, report: &sgx::arch::ReportMac) -> Result<(), Error>;
+}

@@ -1,0 +1,157 @@
+//! The backend: a program inside an SGX enclave.
+
+use std::path::Path;
+
+use bulla_crypto::{RandomSource, Secret};
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
+use super::enclu::{self, Status};
+use super::request::SgxRequest;
+use crate::{
+    DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData,
+    SgxIdentity, Tee, is_simulated,
+};
+
+/// Makes quotes for an enclave: the quoting enclave, behind whatever the host's runtime offers.
+pub trait QuoteSource: Send + Sync {
+    /// A DCAP quote over `data`. `report` makes this enclave's report for the target that the source names.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the quoting service is not there.
+    fn quote(&self, data: &ReportData, report: &dyn Fn(&Targetinfo) -> Report) -> Result<Vec<u8>, Error>;
+}
+
+/// On which processors an [`Enclave`] is willing to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// Real ones: a CPUSVN with the simulator's marker is refused (R15).
+    Real,
+    /// Simulated ones: a CPUSVN without the marker is refused.
+    Simulated,
+}
+
+/// A program inside an SGX enclave. It executes `ENCLU` itself, so it can ask for the keys of recorded security versions.
+pub struct Enclave {
+    processor: Processor,
+    random: Box<dyn RandomSource>,
+    quotes: Option<Box<dyn QuoteSource>>,
+}
+
+impl Enclave {
+    /// The enclave that this process runs in.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] outside one: neither Gramine's nor Occlum's device files are there.
+    pub fn detect(random: Box<dyn RandomSource>) -> Result<Self, Error> {
+        const RUNTIMES: [&str; 2] = ["/dev/attestation/user_report_data", "/dev/sgx"];
+        if !RUNTIMES.iter().any(|path| Path::new(path).exists()) {
+            let reason = "this process is not inside an SGX enclave; start it under Gramine or Occlum".into();
+            return Err(Error::Unavailable { machine: "SGX enclave", reason });
+        }
+        Ok(Self::new(Processor::Real, random, None))
+    }
+
+    /// An enclave where the caller knows that `ENCLU` works. Elsewhere the first call ends the process with SIGILL.
+    pub fn new(
+        processor: Processor,
+        random: Box<dyn RandomSource>,
+        quotes: Option<Box<dyn QuoteSource>>,
+    ) -> Self {
+        Self { processor, random, quotes }
+    }
+
+    /// Who this enclave is, after EREPORT.
+    ///
+    /// # Errors
+    /// As [`Tee::identity`].
+    pub fn sgx_identity(&self) -> Result<SgxIdentity, Error> {
+        let identity = SgxIdentity::from(&enclu::ereport(&Targetinfo::new_zeroed(), &[0; 64]).body);
+        match (self.processor, is_simulated(&identity.cpusvn)) {
+            (Processor::Real, true) => Err(Error::WrongBackend { wanted: "real", found: "simulated" }),
+            (Processor::Simulated, false) => Err(Error::WrongBackend { wanted: "simulated", found: "real" }),
+            _ if identity.mrenclave == [0; 32] => Err(Error::Zero("MRENCLAVE")),
+            _ => Ok(identity),
+        }
+    }
+
+    fn egetkey(&self, request: &Keyrequest, identity: &SgxIdentity) -> Result<Secret<16>, Error> {
+        let mut result = Ok(());
+        let key = Secret::fill_with(|key| result = enclu::egetkey(request, key));
+        match result {
+            Ok(()) if key.is_zero() => Err(Error::Zero("sealing key")),
+            Ok(()) => Ok(key),
+            Err(Status::INVALID_CPUSVN) => Err(Error::TcbTooOld {
+                register: "CPUSVN",
+                sealed: hex::encode(request.cpusvn),
+                current: hex::encode(identity.cpusvn),
+            }),
+            Err(Status::INVALID_ISVSVN) => Err(Error::TcbTooOld {
+                register: "ISVSVN",
+                sealed: request.isvsvn.to_string(),
+                current: identity.isv_svn.to_string(),
+            }),
+            Err(Status(status)) => Err(Error::Instruction { leaf: "EGETKEY", status }),
+        }
+    }
+}
+
+impl Tee for Enclave {
+    fn identity(&self) -> Result<Identity, Error> {
+        Ok(Identity::Sgx(Box::new(self.sgx_identity()?)))
+    }
+
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
+        let identity = self.sgx_identity()?;
+        let mut keyid = [0; 32];
+        self.random.fill(&mut keyid)?;
+        let mut request = match policy {
+            Policy::Measurement => SgxRequest::for_measurement(&identity, keyid),
+        };
+        request.machine_tag = *self.egetkey(&request.tag_keyrequest(), &identity)?.expose();
+        request.check()?;
+        let key = self.egetkey(&request.keyrequest(), &identity)?;
+        Ok((KeyRequest::Sgx(Box::new(request)), key.into()))
+    }
+
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error> {
+        let KeyRequest::Sgx(request) = request else {
+            return Err(Error::WrongBackend { wanted: request.kind(), found: "sgx" });
+        };
+        let identity = self.sgx_identity()?;
+        request.check()?;
+        request.opens_under(&identity)?;
+        if *self.egetkey(&request.tag_keyrequest(), &identity)?.expose() != request.machine_tag {
+            return Err(Error::OtherMachine);
+        }
+        Ok(self.egetkey(&request.keyrequest(), &identity)?.into())
+    }
+
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
+        self.sgx_identity()?;
+        let report = |target: &Targetinfo| enclu::ereport(target, data.as_bytes());
+        match (kind, &self.quotes) {
+            (EvidenceKind::Quote, Some(quotes)) => Ok(Evidence::SgxQuote(quotes.quote(data, &report)?)),
+            (EvidenceKind::Quote, None) => {
+                let reason = "no quoting service is connected to it".into();
+                Err(Error::Unavailable { machine: "source of SGX quotes", reason })
+            }
+            (EvidenceKind::Report(target), _) => Ok(Evidence::SgxReport(report(target).as_bytes().to_vec())),
+        }
+    }
+}
+
+impl LocalVerifier for Enclave {
+    fn verify_report(&self, report: &ReportMac) -> Result<(), Error> {
+        self.sgx_identity()?;
+        match enclu::everifyreport2(report) {
+            Ok(()) => Ok(()),
+            Err(Status::INVALID_REPORTMACSTRUCT) => Err(Error::BadReport),
+            Err(Status::INVALID_LEAF) => Err(Error::Unsupported {
+                machine: "this processor",
+                what: "check TDX reports (EVERIFYREPORT2)",
+            }),
+            Err(Status(status)) => Err(Error::Instruction { leaf: "EVERIFYREPORT2", status }),
+        }
+    }
+}
