@@ -1,0 +1,20 @@
+//! Bytes as standard base64 in JSON, for `#[serde(with = "b64")]`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serializer};
+
+pub(crate) fn serialize<S: Serializer>(bytes: impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bytes = STANDARD.decode(text).map_err(|_| D::Error::custom("not standard base64"))?;
+    let found = bytes.len();
+    T::try_from(bytes)
+        .map_err(|_| D::Error::custom(format_args!("{found} bytes are not the right number here")))
+}
