@@ -1,1 +1,31 @@
-//! Placeholder.
+//! Floor 2 of bulla: a simulated machine kept in a directory.
+//!
+//! It has a processor with fuses and versions, enclaves, a TDX module with guests, quoting enclaves and a provisioning
+//! service of its own. What runs on it is the shipped code: the SGX backend of [`bulla_tee`] executes its own `ENCLU`
+//! instruction, which a signal handler answers.
+//!
+//! | part | does | as described in |
+//! |---|---|---|
+//! | processor | EGETKEY, EREPORT, EVERIFYREPORT2, TDREPORT | Intel SDM vol. 3D; TDX Module ABI specification |
+//! | quoting enclaves | quotes of version 3 (SGX) and 4 (TDX) | Intel's DCAP quote libraries |
+//! | provisioning | certificates, CRLs, TCB info, QE identity | Intel PCS API version 4 |
+//!
+//! It cannot pass for hardware (R15, R110): its CPUSVN and TEE_TCB_SVN carry a marker that real backends refuse, its keys
+//! and evidence are tagged as simulated, its certificates say so and are under a root of its own. The layout of its
+//! directory and its key derivation are specified in `docs/spec/simulator.md`.
+
+mod collateral;
+mod cpu;
+mod enclave;
+mod error;
+mod guest;
+mod hexadecimal;
+mod machine;
+mod pki;
+mod quoting;
+mod trap;
+
+pub use enclave::{EnclaveIdentity, SimulatedEnclave};
+pub use error::Error;
+pub use guest::{SimulatedGuest, TdDescription};
+pub use machine::{Machine, Step};

@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn invalid_requests_are_refused() {
         type Edit = fn(&mut SgxRequest);
-        let edits: [Edit; 6] = [
+        let edits: [Edit; 7] = [
+            |r| r.cet_mask = 1,
             |r| r.keyid = [0; 32],
             |r| r.flags_mask &= !flags::DEBUG,
             |r| r.flags_mask &= !flags::INIT,

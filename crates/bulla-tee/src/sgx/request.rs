@@ -100,6 +100,10 @@ impl SgxRequest {
         if self.flags_mask & (flags::INIT | flags::DEBUG) != flags::INIT | flags::DEBUG {
             return Err(Error::InvalidRequest("the attribute mask leaves out INIT or DEBUG"));
         }
+        // Processors without CET fault on it, which would end the process.
+        if self.cet_mask != 0 {
+            return Err(Error::InvalidRequest("the CET mask is not one that this version writes"));
+        }
         if self.keyid == [0; 32] {
             return Err(Error::InvalidRequest("the KEYID is zero"));
         }

@@ -1,0 +1,194 @@
+//! A TDX guest of a simulated machine.
+
+use std::sync::Arc;
+
+use bulla_crypto::sha384;
+use bulla_tee::tdx::{TdInfo, attributes};
+use bulla_tee::{
+    DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, TdxIdentity, Tee,
+};
+use serde::Deserialize;
+use zerocopy::FromZeros;
+
+use crate::Error;
+use crate::cpu::Cpu;
+use crate::hexadecimal::Hex;
+use crate::quoting::Quoting;
+
+/// The registers of a TDX guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TdDescription {
+    /// The measurement of the initial memory.
+    pub mrtd: [u8; 48],
+    /// Run-time measurement registers 0 to 3.
+    pub rtmr: [[u8; 48]; 4],
+    /// Chosen by the host at creation.
+    pub mrconfigid: [u8; 48],
+    /// Chosen by the host at creation.
+    pub mrowner: [u8; 48],
+    /// Chosen by the host at creation.
+    pub mrownerconfig: [u8; 48],
+    /// See [`bulla_tee::tdx::attributes`].
+    pub attributes: u64,
+    /// Extended features the guest runs with.
+    pub xfam: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TdToml {
+    mrtd: Option<Hex<48>>,
+    rtmr0: Option<Hex<48>>,
+    rtmr1: Option<Hex<48>>,
+    rtmr2: Option<Hex<48>>,
+    rtmr3: Option<Hex<48>>,
+    mrconfigid: Option<Hex<48>>,
+    mrowner: Option<Hex<48>>,
+    mrownerconfig: Option<Hex<48>>,
+    attributes: Option<Bits>,
+    xfam: Option<Bits>,
+    #[serde(default)]
+    debug: bool,
+}
+
+/// 64 bits: a TOML integer, or up to 16 hexadecimal digits for what a TOML integer cannot hold.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Bits {
+    Integer(u64),
+    Text(String),
+}
+
+impl Bits {
+    fn value(self, name: &str) -> Result<u64, Error> {
+        match self {
+            Self::Integer(value) => Ok(value),
+            Self::Text(text) => u64::from_str_radix(text.strip_prefix("0x").unwrap_or(&text), 16)
+                .map_err(|_| Error::Description(format!("{name} is not a number of 64 bits in hexadecimal"))),
+        }
+    }
+}
+
+impl TdDescription {
+    /// The fixed guest that is called `default`: the same registers on every simulated machine.
+    pub fn default_guest() -> Self {
+        let register = |name: &str| sha384(&[b"bulla simulated guest ", name.as_bytes()]);
+        Self {
+            mrtd: register("MRTD"),
+            rtmr: ["RTMR0", "RTMR1", "RTMR2", "RTMR3"].map(register),
+            mrconfigid: [0; 48],
+            mrowner: [0; 48],
+            mrownerconfig: [0; 48],
+            attributes: attributes::SEPT_VE_DISABLE,
+            // x87, SSE, AVX and AVX-512.
+            xfam: 0xE7,
+        }
+    }
+
+    /// Reads a TOML description. Each of `mrtd`, `rtmr0` to `rtmr3`, `mrconfigid`, `mrowner` and `mrownerconfig` is 96
+    /// hexadecimal digits; `attributes` and `xfam` are integers or hexadecimal strings; `debug = true` adds the DEBUG
+    /// attribute. What is left out is as in [`default_guest`](Self::default_guest).
+    ///
+    /// ```
+    /// use bulla_sim::TdDescription;
+    ///
+    /// let guest = TdDescription::from_toml(&format!("rtmr3 = \"{}\"\ndebug = true", "ab".repeat(48)))?;
+    /// assert_eq!(guest.rtmr[3], [0xAB; 48]);
+    /// assert_eq!(guest.attributes, TdDescription::default_guest().with_debug().attributes);
+    /// # Ok::<(), bulla_sim::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Description`] for anything else.
+    pub fn from_toml(text: &str) -> Result<Self, Error> {
+        let file: TdToml =
+            toml::from_str(text).map_err(|error| Error::Description(error.message().into()))?;
+        let mut guest = Self::default_guest();
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = &mut guest.rtmr;
+        let registers = [
+            (&mut guest.mrtd, file.mrtd),
+            (rtmr0, file.rtmr0),
+            (rtmr1, file.rtmr1),
+            (rtmr2, file.rtmr2),
+            (rtmr3, file.rtmr3),
+            (&mut guest.mrconfigid, file.mrconfigid),
+            (&mut guest.mrowner, file.mrowner),
+            (&mut guest.mrownerconfig, file.mrownerconfig),
+        ];
+        for (register, value) in registers {
+            if let Some(Hex(value)) = value {
+                *register = value;
+            }
+        }
+        if let Some(bits) = file.attributes {
+            guest.attributes = bits.value("attributes")?;
+        }
+        if let Some(bits) = file.xfam {
+            guest.xfam = bits.value("xfam")?;
+        }
+        Ok(if file.debug { guest.with_debug() } else { guest })
+    }
+
+    /// The same, with the DEBUG attribute.
+    #[must_use]
+    pub const fn with_debug(mut self) -> Self {
+        self.attributes |= attributes::DEBUG;
+        self
+    }
+
+    pub(crate) fn td_info(&self) -> TdInfo {
+        TdInfo {
+            attributes: self.attributes.into(),
+            xfam: self.xfam.into(),
+            mrtd: self.mrtd,
+            mrconfigid: self.mrconfigid,
+            mrowner: self.mrowner,
+            mrownerconfig: self.mrownerconfig,
+            rtmr: self.rtmr,
+            ..TdInfo::new_zeroed()
+        }
+    }
+}
+
+/// A TDX guest of a simulated machine. It has quotes and no key of its own, as with TDX 1.5.
+pub struct SimulatedGuest {
+    pub(crate) cpu: Arc<Cpu>,
+    pub(crate) quoting: Arc<Quoting>,
+    pub(crate) td: TdDescription,
+}
+
+const MACHINE: &str = "a TDX guest";
+const NO_KEY: &str = "derive a key by itself: it asks a key provider for one";
+
+impl Tee for SimulatedGuest {
+    fn identity(&self) -> Result<Identity, bulla_tee::Error> {
+        Ok(Identity::Tdx(Box::new(TdxIdentity {
+            mrtd: self.td.mrtd,
+            rtmr: self.td.rtmr,
+            mrconfigid: self.td.mrconfigid,
+            mrowner: self.td.mrowner,
+            mrownerconfig: self.td.mrownerconfig,
+            mrservicetd: [0; 48],
+            attributes: self.td.attributes,
+            xfam: self.td.xfam,
+            tee_tcb_svn: self.cpu.tee_tcb_svn,
+            mrseam: self.cpu.mrseam,
+        })))
+    }
+
+    fn bind(&self, _policy: &Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
+        Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    }
+
+    fn derive(&self, _request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
+        Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    }
+
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
+        let EvidenceKind::Quote = kind else {
+            return Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: "make an SGX report" });
+        };
+        let report = self.cpu.tdreport(&self.td.td_info(), data.as_bytes());
+        Ok(Evidence::Simulated(Box::new(Evidence::TdxQuote(self.quoting.td_quote(&report)?))))
+    }
+}

@@ -1,0 +1,322 @@
+//! The directory that a simulated machine is kept in.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bulla_crypto::{Secret, SystemRandom, sha384};
+use bulla_tee::tdx::TdReport;
+use bulla_tee::{SIMULATED_MARKER, is_simulated};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use crate::collateral::collateral;
+use crate::cpu::Cpu;
+use crate::enclave::{self, ENCLAVE_TOML};
+use crate::hexadecimal::Hex;
+use crate::pki::Pki;
+use crate::quoting::Quoting;
+use crate::trap::{self, Core};
+use crate::{EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, TdDescription};
+
+const MACHINE_TOML: &str = "machine.toml";
+const HEADER: &str =
+    "# A simulated machine of bulla: its processor's fuses and versions. It protects nothing.\n\n";
+
+/// CPUSVN of a new machine: the lowest that its TCB info calls UpToDate.
+pub(crate) const INITIAL_CPUSVN: [u8; 16] = marked([5, 5, 2, 2, 3, 1, 0, 3]);
+/// TEE_TCB_SVN of a new machine: minor 5 of major 1, last patch 2.
+pub(crate) const INITIAL_TEE_TCB_SVN: [u8; 16] = marked([5, 1, 2, 0, 0, 0, 0, 0]);
+/// PCESVN of a new machine.
+pub(crate) const PCESVN: u16 = 13;
+/// FMSPC of every simulated machine: they are all of one model.
+const FMSPC: [u8; 6] = [0xB0, 0x11, 0xA5, 0x1A, 0x00, 0x00];
+const EPC_BYTES: u64 = 128 << 20;
+/// The highest value that microcode updates reach, so that there is always one above.
+const HIGHEST_MICROCODE: u8 = 254;
+
+const fn marked(live: [u8; 8]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = live;
+    let [i, j, k, l, m, n, o, p] = SIMULATED_MARKER;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// `machine.toml`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    seal_fuses: Hex<32>,
+    report_key_seed: Hex<32>,
+    tdx_report_key: Hex<32>,
+    owner_epoch: Hex<16>,
+    cpusvn: Hex<16>,
+    tee_tcb_svn: Hex<16>,
+    mrseam: Hex<48>,
+    epc_bytes: u64,
+    ppid: Hex<16>,
+    platform_instance_id: Hex<16>,
+    qe_id: Hex<16>,
+    fmspc: Hex<6>,
+    pceid: Hex<2>,
+    pcesvn: u16,
+}
+
+impl State {
+    fn new() -> Result<Self, Error> {
+        Ok(Self {
+            seal_fuses: random()?,
+            report_key_seed: random()?,
+            tdx_report_key: random()?,
+            owner_epoch: random()?,
+            cpusvn: Hex(INITIAL_CPUSVN),
+            tee_tcb_svn: Hex(INITIAL_TEE_TCB_SVN),
+            mrseam: Hex(sha384(&[b"bulla simulated TDX module"])),
+            epc_bytes: EPC_BYTES,
+            ppid: random()?,
+            platform_instance_id: random()?,
+            qe_id: random()?,
+            fmspc: Hex(FMSPC),
+            pceid: Hex([0; 2]),
+            pcesvn: PCESVN,
+        })
+    }
+
+    fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(MACHINE_TOML);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Error::unavailable(&path, format_args!("{error}; `bulla sim new DIR` makes a simulated machine"))
+        })?;
+        let state: Self =
+            toml::from_str(&text).map_err(|error| Error::unavailable(&path, error.message()))?;
+        if !is_simulated(&state.cpusvn.0) || !is_simulated(&state.tee_tcb_svn.0) {
+            return Err(Error::unavailable(
+                &path,
+                "cpusvn or tee_tcb_svn lacks the marker of a simulated machine",
+            ));
+        }
+        Ok(state)
+    }
+
+    fn save(&self, dir: &Path) -> Result<(), Error> {
+        let text = toml::to_string(self).expect("hexadecimal and small integers are TOML");
+        write_file(&dir.join(MACHINE_TOML), [HEADER, &text].concat().as_bytes())
+    }
+
+    fn cpu(&self) -> Cpu {
+        Cpu {
+            seal_fuses: Secret::new(self.seal_fuses.0),
+            report_key_seed: Secret::new(self.report_key_seed.0),
+            tdx_report_key: Secret::new(self.tdx_report_key.0),
+            owner_epoch: self.owner_epoch.0,
+            cpusvn: self.cpusvn.0,
+            tee_tcb_svn: self.tee_tcb_svn.0,
+            mrseam: self.mrseam.0,
+        }
+    }
+
+    pub(crate) const fn cpusvn(&self) -> &[u8; 16] {
+        &self.cpusvn.0
+    }
+
+    pub(crate) const fn ppid(&self) -> &[u8; 16] {
+        &self.ppid.0
+    }
+
+    pub(crate) const fn instance(&self) -> &[u8; 16] {
+        &self.platform_instance_id.0
+    }
+
+    pub(crate) const fn fmspc(&self) -> &[u8; 6] {
+        &self.fmspc.0
+    }
+
+    pub(crate) const fn pceid(&self) -> &[u8; 2] {
+        &self.pceid.0
+    }
+
+    pub(crate) const fn pcesvn(&self) -> u16 {
+        self.pcesvn
+    }
+}
+
+/// In which direction the microcode changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An update: component 0 of CPUSVN rises by one.
+    Up,
+    /// A downgrade: it falls by one.
+    Down,
+}
+
+/// A simulated machine, as its directory said when it was opened.
+///
+/// A change of the microcode or a platform reset is written to the directory and shows in the next
+/// [`open`](Self::open): what runs keeps what it read, as an enclave does not see CPUSVN change under it.
+///
+/// Nothing here is secret from whoever can read the directory, and everything it makes is labelled as simulated (R110).
+pub struct Machine {
+    dir: PathBuf,
+    state: State,
+    pki: Pki,
+    root_der: Vec<u8>,
+    cpu: Arc<Cpu>,
+    quoting: Arc<Quoting>,
+}
+
+impl Machine {
+    /// Makes a new machine in `dir`, which is created if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] if there is something in `dir`, [`Error::Write`] if it cannot be written.
+    pub fn create(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref();
+        fs::create_dir_all(dir).map_err(|error| Error::write(dir, error))?;
+        let mut entries = fs::read_dir(dir).map_err(|error| Error::write(dir, error))?;
+        if entries.next().is_some() {
+            return Err(Error::NotEmpty { path: dir.to_owned() });
+        }
+        Pki::create(dir)?;
+        write_file(&dir.join(ENCLAVE_TOML), enclave::default_toml().as_bytes())?;
+        // Last, so that half a machine is none.
+        State::new()?.save(dir)?;
+        Self::open(dir)
+    }
+
+    /// Opens the machine in `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it is not there or damaged: a file is missing, a key in `machine.toml` is unknown, or a
+    /// value does not fit.
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
+        let dir = dir.as_ref().to_owned();
+        let state = State::load(&dir)?;
+        let pki = Pki::open(&dir)?;
+        let cpu = Arc::new(state.cpu());
+        let [pck, qe3_key, tdqe_key] = pki.platform_keys()?;
+        let quoting = Arc::new(Quoting {
+            cpu: cpu.clone(),
+            qe_id: state.qe_id.0,
+            pcesvn: state.pcesvn,
+            pck_chain: pki.pck_chain(&state, &pck)?,
+            pck,
+            qe3_key,
+            tdqe_key,
+        });
+        Ok(Self { root_der: pki.root_der()?, dir, state, pki, cpu, quoting })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The size of the enclave page cache, in bytes.
+    pub fn epc_bytes(&self) -> u64 {
+        self.state.epc_bytes
+    }
+
+    /// The certificate at the root of this machine's quotes and collateral, in DER.
+    pub fn root_der(&self) -> Vec<u8> {
+        self.root_der.clone()
+    }
+
+    /// Updates or downgrades the microcode, in the directory: component 0 of CPUSVN.
+    ///
+    /// # Errors
+    /// [`Error::LowestMicrocode`] below the lowest; [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be
+    /// read or written.
+    pub fn microcode(&self, step: Step) -> Result<(), Error> {
+        let mut state = State::load(&self.dir)?;
+        let [component, ..] = &mut state.cpusvn.0;
+        *component = match step {
+            Step::Up => component.saturating_add(1).min(HIGHEST_MICROCODE),
+            Step::Down => component.checked_sub(1).ok_or(Error::LowestMicrocode)?,
+        };
+        state.save(&self.dir)
+    }
+
+    /// Gives the machine new seal fuses, PPID, platform instance id and QE ID, in the directory, as a firmware update or
+    /// a new registration can do.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be read or written; [`Error::Entropy`].
+    pub fn platform_reset(&self) -> Result<(), Error> {
+        let state = State {
+            seal_fuses: random()?,
+            ppid: random()?,
+            platform_instance_id: random()?,
+            qe_id: random()?,
+            ..State::load(&self.dir)?
+        };
+        state.save(&self.dir)
+    }
+
+    /// An enclave on this machine: from now on, this process answers `ENCLU` for it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the process cannot handle SIGILL and SIGSEGV.
+    pub fn enclave(&self, identity: &EnclaveIdentity) -> Result<SimulatedEnclave, Error> {
+        trap::install().map_err(|error| Error::unavailable(&self.dir, error))?;
+        let core = Core { cpu: self.cpu.clone(), enclave: identity.clone() };
+        Ok(SimulatedEnclave::new(core, self.quoting.clone()))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn quoting(&self) -> &Quoting {
+        &self.quoting
+    }
+
+    /// A TDX guest on this machine.
+    pub fn guest(&self, td: TdDescription) -> SimulatedGuest {
+        SimulatedGuest { cpu: self.cpu.clone(), quoting: self.quoting.clone(), td }
+    }
+
+    /// The TDREPORT of a guest over `report_data`, for an enclave on this machine to check locally.
+    pub fn td_report(&self, td: &TdDescription, report_data: &[u8; 64]) -> TdReport {
+        self.cpu.tdreport(&td.td_info(), report_data)
+    }
+
+    /// A TDX quote (version 4) of a guest over report data that the caller chooses, which only a simulator lets it.
+    ///
+    /// # Errors
+    /// [`Error::Signing`] where signing fails.
+    pub fn td_quote(&self, td: &TdDescription, report_data: &[u8; 64]) -> Result<Vec<u8>, Error> {
+        self.quoting.td_quote(&self.td_report(td, report_data))
+    }
+
+    /// The collateral for a quote of a simulated machine, as the JSON that `dcap-qvl` reads (`QuoteCollateralV3`): issued
+    /// a day before `now_unix` and valid for 30 days, signed under this machine's root.
+    ///
+    /// ```
+    /// use bulla_sim::{Machine, TdDescription};
+    ///
+    /// # let parent = tempfile::tempdir()?;
+    /// # let dir = parent.path().join("machine");
+    /// let machine = Machine::create(&dir)?;
+    /// let quote = machine.td_quote(&TdDescription::default_guest(), &[7; 64])?;
+    /// let collateral = machine.collateral(&quote, 1_800_000_000)?;
+    /// assert!(collateral.contains("tcb_info_signature"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotAQuote`], [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
+    pub fn collateral(&self, quote: &[u8], now_unix: u64) -> Result<String, Error> {
+        collateral(&self.pki, &self.state, quote, now_unix)
+    }
+}
+
+fn random<const N: usize>() -> Result<Hex<N>, Error> {
+    Ok(Hex(SystemRandom.array()?))
+}
+
+/// Writes a file for its owner alone, whole or not at all.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |error| Error::write(path, error);
+    let mut file = NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}

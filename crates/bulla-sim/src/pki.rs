@@ -1,0 +1,259 @@
+//! The certificates of a simulated machine, shaped as Intel's for SGX ("Intel SGX PCK Certificate and Certificate
+//! Revocation List Profile Specification"), and named as simulated (R110).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use bulla_crypto::sha256;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use time::OffsetDateTime;
+use yasna::models::ObjectIdentifier;
+use yasna::{DERWriter, DERWriterSeq};
+
+use crate::Error;
+use crate::machine::{State, write_file};
+
+const FOLDER: &str = "pki";
+const ROOT: &str = "Simulated SGX Root CA";
+const PLATFORM_CA: &str = "Simulated SGX PCK Platform CA";
+const TCB_SIGNING: &str = "Simulated SGX TCB Signing";
+const PCK: &str = "Simulated SGX PCK Certificate";
+
+/// Intel's object identifier of the SGX extension.
+const SGX_EXTENSION: [u64; 7] = [1, 2, 840, 113_741, 1, 13, 1];
+
+/// A key that signs certificates, documents or quotes.
+pub(crate) struct Key {
+    pair: KeyPair,
+    raw: EcdsaKeyPair,
+}
+
+impl Key {
+    fn new(pair: KeyPair) -> Result<Self, Error> {
+        let raw = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der())
+            .map_err(Error::signing)?;
+        Ok(Self { pair, raw })
+    }
+
+    fn load(dir: &Path, name: &str) -> Result<Self, Error> {
+        let path = dir.join(FOLDER).join(name).with_extension("key");
+        let pair = KeyPair::from_pem(&read(&path)?).map_err(|error| Error::unavailable(&path, error))?;
+        Self::new(pair).map_err(|error| Error::unavailable(&path, error))
+    }
+
+    fn generate(dir: &Path, name: &str) -> Result<Self, Error> {
+        let pair = KeyPair::generate().map_err(Error::signing)?;
+        write_file(&dir.join(FOLDER).join(name).with_extension("key"), pair.serialize_pem().as_bytes())?;
+        Self::new(pair)
+    }
+
+    /// ECDSA over P-256 with SHA-256: r and s, 32 bytes each, big-endian.
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<[u8; 64], Error> {
+        let signature = self.raw.sign(&SystemRandom::new(), message).map_err(Error::signing)?;
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(signature.as_ref());
+        Ok(bytes)
+    }
+
+    /// x and y, 32 bytes each, big-endian.
+    pub(crate) fn public(&self) -> [u8; 64] {
+        // An uncompressed point: a tag byte, then x and y.
+        let mut bytes = [0; 64];
+        let (_, point) = self.pair.public_key_raw().split_at(1);
+        bytes.copy_from_slice(point);
+        bytes
+    }
+}
+
+/// The authorities of a machine.
+pub(crate) struct Pki {
+    dir: PathBuf,
+    root: Key,
+    platform_ca: Key,
+    pub(crate) tcb_signing: Key,
+    root_pem: String,
+    platform_ca_pem: String,
+    tcb_signing_pem: String,
+}
+
+impl Pki {
+    /// Makes every key and the certificates of the authorities.
+    pub(crate) fn create(dir: &Path) -> Result<(), Error> {
+        let folder = dir.join(FOLDER);
+        fs::create_dir(&folder).map_err(|error| Error::write(&folder, error))?;
+        let [root, platform_ca, tcb_signing] =
+            ["root", "platform-ca", "tcb-signing"].map(|name| Key::generate(dir, name));
+        let (root, platform_ca, tcb_signing) = (root?, platform_ca?, tcb_signing?);
+        for name in ["pck", "qe3", "tdqe"] {
+            Key::generate(dir, name)?;
+        }
+        let certificate = |file: &str, certificate: Result<rcgen::Certificate, rcgen::Error>| {
+            let pem = certificate.map_err(Error::signing)?.pem();
+            write_file(&folder.join(file).with_extension("pem"), pem.as_bytes())
+        };
+        let root_params = authority(ROOT, 1, 1);
+        let issuer = Issuer::from_params(&root_params, &root.pair);
+        certificate("root", root_params.self_signed(&root.pair))?;
+        certificate("platform-ca", authority(PLATFORM_CA, 2, 0).signed_by(&platform_ca.pair, &issuer))?;
+        certificate("tcb-signing", signer(TCB_SIGNING, &[3]).signed_by(&tcb_signing.pair, &issuer))
+    }
+
+    pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
+        let pem = |name: &str| read(&dir.join(FOLDER).join(name).with_extension("pem"));
+        Ok(Self {
+            root: Key::load(dir, "root")?,
+            platform_ca: Key::load(dir, "platform-ca")?,
+            tcb_signing: Key::load(dir, "tcb-signing")?,
+            root_pem: pem("root")?,
+            platform_ca_pem: pem("platform-ca")?,
+            tcb_signing_pem: pem("tcb-signing")?,
+            dir: dir.to_owned(),
+        })
+    }
+
+    /// The keys of PCK, QE3 and TDQE.
+    pub(crate) fn platform_keys(&self) -> Result<[Key; 3], Error> {
+        let load = |name| Key::load(&self.dir, name);
+        Ok([load("pck")?, load("qe3")?, load("tdqe")?])
+    }
+
+    /// The certificate of the root, in DER.
+    pub(crate) fn root_der(&self) -> Result<Vec<u8>, Error> {
+        let path = self.dir.join(FOLDER).join("root.pem");
+        let certificate = pem::parse(&self.root_pem).map_err(|error| Error::unavailable(&path, error))?;
+        Ok(certificate.into_contents())
+    }
+
+    /// The chain of the PCK certificate of `state`, in PEM: leaf, platform CA, root.
+    ///
+    /// As with real machines there is one certificate for each TCB level and platform. It is made when first needed, and
+    /// kept, so that two processes show the same one.
+    pub(crate) fn pck_chain(&self, state: &State, pck: &Key) -> Result<String, Error> {
+        let id = hex::encode(sha256(&[
+            state.ppid(),
+            state.instance(),
+            state.cpusvn(),
+            &state.pcesvn().to_be_bytes(),
+        ]));
+        let path = self.dir.join(FOLDER).join(format!("pck-{}.pem", id.split_at(16).0));
+        let leaf = match fs::read_to_string(&path) {
+            Ok(leaf) => leaf,
+            Err(_) => {
+                let leaf = self.issue_pck(state, pck)?;
+                write_file(&path, leaf.as_bytes())?;
+                leaf
+            }
+        };
+        Ok([leaf.as_str(), &self.platform_ca_pem, &self.root_pem].concat())
+    }
+
+    fn issue_pck(&self, state: &State, pck: &Key) -> Result<String, Error> {
+        let serial = sha256(&[state.ppid(), state.cpusvn()]);
+        let mut params = signer(PCK, serial.split_at(16).0);
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(&SGX_EXTENSION, sgx_extension(state))];
+        let ca_params = authority(PLATFORM_CA, 2, 0);
+        let issuer = Issuer::from_params(&ca_params, &self.platform_ca.pair);
+        Ok(params.signed_by(&pck.pair, &issuer).map_err(Error::signing)?.pem())
+    }
+
+    /// The chain of the PCK CRL's issuer, in PEM.
+    pub(crate) fn platform_ca_chain(&self) -> String {
+        [self.platform_ca_pem.as_str(), &self.root_pem].concat()
+    }
+
+    /// The chain of the signer of TCB info and QE identity, in PEM.
+    pub(crate) fn tcb_signing_chain(&self) -> String {
+        [self.tcb_signing_pem.as_str(), &self.root_pem].concat()
+    }
+
+    /// The revocation lists of the root and of the platform CA, in DER; nothing is revoked.
+    pub(crate) fn crls(&self, from: OffsetDateTime, until: OffsetDateTime) -> Result<[Vec<u8>; 2], Error> {
+        let list = |authority: CertificateParams, key: &Key| -> Result<Vec<u8>, Error> {
+            let list = CertificateRevocationListParams {
+                this_update: from,
+                next_update: until,
+                crl_number: SerialNumber::from_slice(&[1]),
+                issuing_distribution_point: None,
+                revoked_certs: Vec::new(),
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            let signed = list.signed_by(&Issuer::new(authority, &key.pair)).map_err(Error::signing)?;
+            Ok(signed.der().to_vec())
+        };
+        Ok([list(authority(ROOT, 1, 1), &self.root)?, list(authority(PLATFORM_CA, 2, 0), &self.platform_ca)?])
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|error| Error::unavailable(path, error))
+}
+
+fn authority(name: &str, serial: u8, path_length: u8) -> CertificateParams {
+    let mut params = certificate(name, &[serial]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn signer(name: &str, serial: &[u8]) -> CertificateParams {
+    let mut params = certificate(name, serial);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::ContentCommitment];
+    params
+}
+
+fn certificate(name: &str, serial: &[u8]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.distinguished_name.push(DnType::OrganizationName, "bulla simulator");
+    params.serial_number = Some(SerialNumber::from_slice(serial));
+    // The years of Intel's root, so that no time a test names is outside.
+    (params.not_before, params.not_after) = (date_time_ymd(2018, 5, 21), date_time_ymd(2049, 12, 31));
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+/// The SGX extension with the seven entries of a Platform CA.
+fn sgx_extension(state: &State) -> Vec<u8> {
+    yasna::construct_der(|writer| {
+        writer.write_sequence(|entries| {
+            entry(entries, &[1], |value| value.write_bytes(state.ppid()));
+            entry(entries, &[2], |value| {
+                value.write_sequence(|components| {
+                    for (number, svn) in (1..).zip(state.cpusvn()) {
+                        entry(components, &[2, number], |value| value.write_u8(*svn));
+                    }
+                    entry(components, &[2, 17], |value| value.write_u16(state.pcesvn()));
+                    entry(components, &[2, 18], |value| value.write_bytes(state.cpusvn()));
+                });
+            });
+            entry(entries, &[3], |value| value.write_bytes(state.pceid()));
+            entry(entries, &[4], |value| value.write_bytes(state.fmspc()));
+            // Scalable.
+            entry(entries, &[5], |value| value.write_enum(1));
+            entry(entries, &[6], |value| value.write_bytes(state.instance()));
+            entry(entries, &[7], |value| {
+                value.write_sequence(|flags| {
+                    // Dynamic platform, cached keys, SMT enabled.
+                    for number in 1..=3 {
+                        entry(flags, &[7, number], |value| value.write_bool(false));
+                    }
+                });
+            });
+        });
+    })
+}
+
+fn entry(entries: &mut DERWriterSeq<'_>, suffix: &[u64], value: impl FnOnce(DERWriter<'_>)) {
+    entries.next().write_sequence(|pair| {
+        pair.next().write_oid(&ObjectIdentifier::from_slice(&[&SGX_EXTENSION, suffix].concat()));
+        value(pair.next());
+    });
+}

@@ -1,0 +1,201 @@
+//! Answers `ENCLU` where the processor does not. The only module of this crate with `unsafe` in it.
+//!
+//! Outside an enclave `ENCLU` is #UD on a processor without SGX and #GP on one with it; they arrive as SIGILL and
+//! SIGSEGV. A handler for both looks whether the faulting instruction is `ENCLU` and the thread has [`enter`]ed
+//! a simulated enclave; if so it does what the leaf would do and steps over it, if not the signal goes where it would
+//! have gone. So the shipped backend runs with its own instruction and no test double in between.
+//!
+//! The signal is synchronous: the thread stands at an `ENCLU` of ours, not inside an allocator or under a lock, so
+//! ordinary code may run in the handler. A panic in it aborts, as in any `extern "C"` function.
+#![allow(unsafe_code, reason = "a signal handler and the registers of an instruction")]
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+
+use bulla_tee::sgx::arch::{Keyrequest, ReportMac, Targetinfo};
+use libc::{c_int, c_void, siginfo_t, ucontext_t};
+use zerocopy::FromBytes;
+
+use crate::EnclaveIdentity;
+use crate::cpu::{Cpu, Fault, Refusal, operand_fault};
+
+const ENCLU: [u8; 3] = [0x0F, 0x01, 0xD7];
+const EREPORT: u32 = 0;
+const EGETKEY: u32 = 1;
+const EVERIFYREPORT2: u32 = 8;
+
+const RAX: usize = libc::REG_RAX as usize;
+const RBX: usize = libc::REG_RBX as usize;
+const RCX: usize = libc::REG_RCX as usize;
+const RDX: usize = libc::REG_RDX as usize;
+const RIP: usize = libc::REG_RIP as usize;
+const EFL: usize = libc::REG_EFL as usize;
+
+/// A simulated processor in enclave mode.
+pub(crate) struct Core {
+    pub(crate) cpu: Arc<Cpu>,
+    pub(crate) enclave: EnclaveIdentity,
+}
+
+thread_local! {
+    static ENTERED: Cell<*const Core> = const { Cell::new(ptr::null()) };
+}
+
+/// Runs `work` in the enclave of `core`, on this thread. It nests, and a panic leaves the enclave too.
+pub(crate) fn enter<T>(core: &Core, work: impl FnOnce() -> T) -> T {
+    struct Leave(*const Core);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            ENTERED.set(self.0);
+        }
+    }
+    let _leave = Leave(ENTERED.replace(core));
+    work()
+}
+
+static PREVIOUS: OnceLock<[Option<libc::sigaction>; 2]> = OnceLock::new();
+const SIGNALS: [c_int; 2] = [libc::SIGILL, libc::SIGSEGV];
+
+/// Installs the handler, once for the process.
+pub(crate) fn install() -> Result<(), io::Error> {
+    static INSTALLED: OnceLock<bool> = OnceLock::new();
+    // The handler may be needed the moment it is there, so what it passes other signals on to is known before.
+    PREVIOUS.get_or_init(|| SIGNALS.map(action));
+    match INSTALLED.get_or_init(|| SIGNALS.into_iter().all(handle)) {
+        true => Ok(()),
+        false => Err(io::Error::other("the signal handler of the simulated processor cannot be installed")),
+    }
+}
+
+fn action(signal: c_int) -> Option<libc::sigaction> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: with no new action, sigaction(2) only writes the present one to `action`.
+    let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0;
+    // SAFETY: it succeeded, so it has written `action`.
+    (!failed).then(|| unsafe { action.assume_init() })
+}
+
+fn handle(signal: c_int) -> bool {
+    // SAFETY: an all-zero sigaction is a valid one: the default handler, an empty mask, no flags.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = on_signal as extern "C" fn(c_int, *mut siginfo_t, *mut c_void) as usize;
+    // Not on an alternate stack, which is too small for arithmetic.
+    action.sa_flags = libc::SA_SIGINFO;
+    // SAFETY: `action` is complete, and `on_signal` has the signature that SA_SIGINFO asks for.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) == 0 }
+}
+
+extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: with SA_SIGINFO the kernel passes a ucontext_t that is ours until the handler returns.
+    let registers = unsafe { &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs };
+    let core = ENTERED.get();
+    if core.is_null() || !is_enclu(registers[RIP]) {
+        return pass_on(signal, info, context);
+    }
+    // SAFETY: `enter` keeps what the pointer was made of borrowed for as long as the pointer is there.
+    let core = unsafe { &*core };
+    match execute(core, registers) {
+        Ok(()) => registers[RIP] += ENCLU.len() as i64,
+        // Both arrive as SIGSEGV from a real processor, and nobody has a handler that could mend them.
+        Err(Fault::GeneralProtection | Fault::PageFault) => end_by(libc::SIGSEGV),
+    }
+}
+
+/// Whether the instruction at `rip` is `ENCLU`.
+fn is_enclu(rip: i64) -> bool {
+    let code = ptr::with_exposed_provenance::<u8>(rip as usize);
+    // SAFETY: the processor has just fetched this instruction, so it is readable; a byte is read only if those before it
+    // are of ENCLU, so not beyond its end. Had it jumped to nowhere, this would fault as that has.
+    ENCLU.iter().enumerate().all(|(at, byte)| unsafe { code.wrapping_add(at).read_volatile() } == *byte)
+}
+
+/// Does what the leaf in EAX does (Intel SDM vol. 3D).
+fn execute(core: &Core, registers: &mut [i64; 23]) -> Result<(), Fault> {
+    let [rbx, rcx, rdx] = [registers[RBX], registers[RCX], registers[RDX]].map(|register| register as u64);
+    let Core { cpu, enclave } = core;
+    let outcome = match registers[RAX] as u32 {
+        EREPORT => {
+            let (target, data) = (read::<Targetinfo>(rbx, 512)?, read::<[u8; 64]>(rcx, 128)?);
+            check(rdx, 512)?;
+            write(rdx, cpu.ereport(enclave, &target, &data)?);
+            return Ok(());
+        }
+        EGETKEY => {
+            let request = read::<Keyrequest>(rbx, 512)?;
+            check(rcx, 16)?;
+            cpu.egetkey(enclave, &request).map(|key| write(rcx, *key.expose()))
+        }
+        EVERIFYREPORT2 => cpu.everifyreport2(&read::<ReportMac>(rbx, 256)?),
+        _ => return Err(Fault::GeneralProtection),
+    };
+    let status = match outcome {
+        Ok(()) => 0,
+        Err(Refusal::Status(status)) => status,
+        Err(Refusal::Fault(fault)) => return Err(fault),
+    };
+    registers[RAX] = i64::from(status);
+    // Bits 0, 2, 4, 6, 7, 11: CF, PF, AF, ZF, SF, OF. All are cleared but ZF, which says whether there is a status.
+    registers[EFL] &= !0x8D5;
+    registers[EFL] |= i64::from(status != 0) << 6;
+    Ok(())
+}
+
+fn check(address: u64, alignment: u64) -> Result<(), Fault> {
+    operand_fault(address, alignment).map_or(Ok(()), Err)
+}
+
+/// Reads an operand.
+fn read<T: FromBytes>(address: u64, alignment: u64) -> Result<T, Fault> {
+    check(address, alignment)?;
+    // SAFETY: whoever executes ENCLU vouches for its operands, as the unsafe block around the instruction says; what is
+    // not mapped faults here as it would there, and every bit pattern is a T.
+    Ok(unsafe { ptr::with_exposed_provenance::<T>(address as usize).read_unaligned() })
+}
+
+/// Writes a result to a checked address.
+fn write<T: Copy>(address: u64, value: T) {
+    // SAFETY: as for reading.
+    unsafe { ptr::with_exposed_provenance_mut::<T>(address as usize).write_unaligned(value) };
+}
+
+/// What would have happened to the signal without us.
+fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let previous = PREVIOUS.get().and_then(|previous| {
+        SIGNALS
+            .iter()
+            .zip(previous)
+            .find(|(each, _)| **each == signal)
+            .and_then(|(_, action)| action.as_ref())
+    });
+    match previous {
+        Some(action) if ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction) => {
+            if action.sa_flags & libc::SA_SIGINFO != 0 {
+                type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+                // SAFETY: it was installed with SA_SIGINFO, so it is a function of this signature.
+                let handler: Handler = unsafe { std::mem::transmute(action.sa_sigaction) };
+                handler(signal, info, context);
+            } else {
+                // SAFETY: it was installed without SA_SIGINFO, so it is a function of this signature.
+                let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(action.sa_sigaction) };
+                handler(signal);
+            }
+        }
+        // Ignoring a fault would only repeat it; the kernel ends the process then, too.
+        _ => end_by(signal),
+    }
+}
+
+/// Ends the process by `signal`: at once, or when the handler returns if it handles that very signal.
+fn end_by(signal: c_int) {
+    // SAFETY: setting the default action and raising a signal touch no memory of ours.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+#[cfg(test)]
+mod tests;
