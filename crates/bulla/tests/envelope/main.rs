@@ -1,0 +1,12 @@
+//! Behaviour of the sealing library as its users see it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::type_complexity, reason = "tables of cases are clearer without names for their rows")]
+
+mod damage;
+mod edited;
+mod file;
+mod identity;
+mod machine;
+mod round_trip;
+mod surgery;
+mod vectors;
