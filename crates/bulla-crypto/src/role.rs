@@ -33,8 +33,6 @@ mod tagged {
         ProviderSelf,
         /// A guest asks for a key: the whole canonical request.
         GuestRequest,
-        /// A guest looks at its own quote, over fresh randomness, to learn which machine it is on.
-        GuestSelf,
     }
 
     impl Role {
@@ -43,7 +41,6 @@ mod tagged {
                 Self::ProviderKey => "bulla/report-data/provider-key/v1",
                 Self::ProviderSelf => "bulla/report-data/provider-self/v1",
                 Self::GuestRequest => "bulla/report-data/guest-request/v1",
-                Self::GuestSelf => "bulla/report-data/guest-self/v1",
             }
         }
     }
@@ -55,7 +52,7 @@ mod tagged {
         /// use bulla_crypto::{Role, RoleHash};
         ///
         /// let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[7; 32])]);
-        /// assert_ne!(data, RoleHash::new(Role::GuestSelf, &[("nonce", &[7; 32])]));
+        /// assert_ne!(data, RoleHash::new(Role::GuestRequest, &[("nonce", &[7; 32])]));
         /// ```
         pub fn new(role: Role, parts: &[(&str, &[u8])]) -> Self {
             let info = parts.iter().fold(Info::new(role.tag()), |info, (name, value)| info.part(name, value));

@@ -19,14 +19,17 @@ const VALIDITY: Duration = Duration::days(30);
 /// How old it is when it is asked for.
 const AGE: Duration = Duration::days(1);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum TeeType {
+/// What a quote is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TeeType {
+    /// An SGX enclave.
     Sgx,
+    /// A TDX guest.
     Tdx,
 }
 
 impl TeeType {
-    fn of(quote: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn of(quote: &[u8]) -> Result<Self, Error> {
         let Ok((header, _)) = QuoteHeader::read_from_prefix(quote) else {
             return Err(Error::NotAQuote("it is shorter than a header"));
         };
@@ -38,9 +41,8 @@ impl TeeType {
     }
 }
 
-/// The collateral for `quote`, issued a day before `now_unix`.
-pub(crate) fn collateral(pki: &Pki, state: &State, quote: &[u8], now_unix: u64) -> Result<String, Error> {
-    let tee = TeeType::of(quote)?;
+/// The collateral for quotes of `tee`, issued a day before `now_unix`.
+pub(crate) fn collateral(pki: &Pki, state: &State, tee: TeeType, now_unix: u64) -> Result<String, Error> {
     let issued = i64::try_from(now_unix)
         .ok()
         .and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok())

@@ -11,7 +11,7 @@
 //! | provisioning | certificates, CRLs, TCB info, QE identity | Intel PCS API version 4 |
 //!
 //! It cannot pass for hardware (R15, R110): its CPUSVN and TEE_TCB_SVN carry a marker that real backends refuse, its keys
-//! and evidence are tagged as simulated, its certificates say so and are under a root of its own. The layout of its
+//! and evidence are tagged as simulated, its certificates say so and are under a root whose key is public. The layout of its
 //! directory and its key derivation are specified in `docs/spec/simulator.md`.
 
 mod collateral;
@@ -25,6 +25,7 @@ mod pki;
 mod quoting;
 mod trap;
 
+pub use collateral::TeeType;
 pub use enclave::{EnclaveIdentity, SimulatedEnclave};
 pub use error::Error;
 pub use guest::{SimulatedGuest, TdDescription};

@@ -11,7 +11,7 @@ use bulla_tee::{SIMULATED_MARKER, is_simulated};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::collateral::collateral;
+use crate::collateral::{TeeType, collateral};
 use crate::cpu::Cpu;
 use crate::enclave::{self, ENCLAVE_TOML};
 use crate::hexadecimal::Hex;
@@ -159,7 +159,6 @@ pub struct Machine {
     dir: PathBuf,
     state: State,
     pki: Pki,
-    root_der: Vec<u8>,
     cpu: Arc<Cpu>,
     quoting: Arc<Quoting>,
 }
@@ -203,7 +202,7 @@ impl Machine {
             qe3_key,
             tdqe_key,
         });
-        Ok(Self { root_der: pki.root_der()?, dir, state, pki, cpu, quoting })
+        Ok(Self { dir, state, pki, cpu, quoting })
     }
 
     /// The directory.
@@ -216,9 +215,10 @@ impl Machine {
         self.state.epc_bytes
     }
 
-    /// The certificate at the root of this machine's quotes and collateral, in DER.
+    /// The certificate at the root of the quotes and collateral of all simulated machines, in DER. Its private key is
+    /// public.
     pub fn root_der(&self) -> Vec<u8> {
-        self.root_der.clone()
+        Pki::root_der()
     }
 
     /// Updates or downgrades the microcode, in the directory: component 0 of CPUSVN.
@@ -286,7 +286,7 @@ impl Machine {
     }
 
     /// The collateral for a quote of a simulated machine, as the JSON that `dcap-qvl` reads (`QuoteCollateralV3`): issued
-    /// a day before `now_unix` and valid for 30 days, signed under this machine's root.
+    /// a day before `now_unix` and valid for 30 days.
     ///
     /// ```
     /// use bulla_sim::{Machine, TdDescription};
@@ -303,7 +303,15 @@ impl Machine {
     /// # Errors
     /// [`Error::NotAQuote`], [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
     pub fn collateral(&self, quote: &[u8], now_unix: u64) -> Result<String, Error> {
-        collateral(&self.pki, &self.state, quote, now_unix)
+        self.collateral_for(TeeType::of(quote)?, now_unix)
+    }
+
+    /// As [`collateral`](Self::collateral), for every quote of that kind.
+    ///
+    /// # Errors
+    /// [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
+    pub fn collateral_for(&self, tee: TeeType, now_unix: u64) -> Result<String, Error> {
+        collateral(&self.pki, &self.state, tee, now_unix)
     }
 }
 

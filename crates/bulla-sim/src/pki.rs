@@ -21,7 +21,6 @@ use crate::machine::{State, write_file};
 const FOLDER: &str = "pki";
 const ROOT: &str = "Simulated SGX Root CA";
 const PLATFORM_CA: &str = "Simulated SGX PCK Platform CA";
-const TCB_SIGNING: &str = "Simulated SGX TCB Signing";
 const PCK: &str = "Simulated SGX PCK Certificate";
 
 /// Intel's object identifier of the SGX extension.
@@ -34,7 +33,8 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    fn new(pair: KeyPair) -> Result<Self, Error> {
+    fn parse(pem: &str) -> Result<Self, Error> {
+        let pair = KeyPair::from_pem(pem).map_err(Error::signing)?;
         let raw = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der())
             .map_err(Error::signing)?;
         Ok(Self { pair, raw })
@@ -42,14 +42,12 @@ impl Key {
 
     fn load(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(FOLDER).join(name).with_extension("key");
-        let pair = KeyPair::from_pem(&read(&path)?).map_err(|error| Error::unavailable(&path, error))?;
-        Self::new(pair).map_err(|error| Error::unavailable(&path, error))
+        Self::parse(&read(&path)?).map_err(|error| Error::unavailable(&path, error))
     }
 
-    fn generate(dir: &Path, name: &str) -> Result<Self, Error> {
+    fn generate(dir: &Path, name: &str) -> Result<(), Error> {
         let pair = KeyPair::generate().map_err(Error::signing)?;
-        write_file(&dir.join(FOLDER).join(name).with_extension("key"), pair.serialize_pem().as_bytes())?;
-        Self::new(pair)
+        write_file(&dir.join(FOLDER).join(name).with_extension("key"), pair.serialize_pem().as_bytes())
     }
 
     /// ECDSA over P-256 with SHA-256: r and s, 32 bytes each, big-endian.
@@ -70,48 +68,38 @@ impl Key {
     }
 }
 
-/// The authorities of a machine.
+/// A file of the vendor, which all simulated machines have in common as real ones have Intel.
+macro_rules! vendor {
+    ($name:literal) => {
+        include_str!(concat!("vendor/", $name))
+    };
+}
+
+const ROOT_PEM: &str = vendor!("root.pem");
+const PLATFORM_CA_PEM: &str = vendor!("platform-ca.pem");
+const TCB_SIGNING_PEM: &str = vendor!("tcb-signing.pem");
+
+/// The vendor's authorities, and the keys of one machine.
 pub(crate) struct Pki {
     dir: PathBuf,
     root: Key,
     platform_ca: Key,
     pub(crate) tcb_signing: Key,
-    root_pem: String,
-    platform_ca_pem: String,
-    tcb_signing_pem: String,
 }
 
 impl Pki {
-    /// Makes every key and the certificates of the authorities.
+    /// Makes the keys of a machine.
     pub(crate) fn create(dir: &Path) -> Result<(), Error> {
         let folder = dir.join(FOLDER);
         fs::create_dir(&folder).map_err(|error| Error::write(&folder, error))?;
-        let [root, platform_ca, tcb_signing] =
-            ["root", "platform-ca", "tcb-signing"].map(|name| Key::generate(dir, name));
-        let (root, platform_ca, tcb_signing) = (root?, platform_ca?, tcb_signing?);
-        for name in ["pck", "qe3", "tdqe"] {
-            Key::generate(dir, name)?;
-        }
-        let certificate = |file: &str, certificate: Result<rcgen::Certificate, rcgen::Error>| {
-            let pem = certificate.map_err(Error::signing)?.pem();
-            write_file(&folder.join(file).with_extension("pem"), pem.as_bytes())
-        };
-        let root_params = authority(ROOT, 1, 1);
-        let issuer = Issuer::from_params(&root_params, &root.pair);
-        certificate("root", root_params.self_signed(&root.pair))?;
-        certificate("platform-ca", authority(PLATFORM_CA, 2, 0).signed_by(&platform_ca.pair, &issuer))?;
-        certificate("tcb-signing", signer(TCB_SIGNING, &[3]).signed_by(&tcb_signing.pair, &issuer))
+        ["pck", "qe3", "tdqe"].into_iter().try_for_each(|name| Key::generate(dir, name))
     }
 
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
-        let pem = |name: &str| read(&dir.join(FOLDER).join(name).with_extension("pem"));
         Ok(Self {
-            root: Key::load(dir, "root")?,
-            platform_ca: Key::load(dir, "platform-ca")?,
-            tcb_signing: Key::load(dir, "tcb-signing")?,
-            root_pem: pem("root")?,
-            platform_ca_pem: pem("platform-ca")?,
-            tcb_signing_pem: pem("tcb-signing")?,
+            root: Key::parse(vendor!("root.key"))?,
+            platform_ca: Key::parse(vendor!("platform-ca.key"))?,
+            tcb_signing: Key::parse(vendor!("tcb-signing.key"))?,
             dir: dir.to_owned(),
         })
     }
@@ -123,10 +111,8 @@ impl Pki {
     }
 
     /// The certificate of the root, in DER.
-    pub(crate) fn root_der(&self) -> Result<Vec<u8>, Error> {
-        let path = self.dir.join(FOLDER).join("root.pem");
-        let certificate = pem::parse(&self.root_pem).map_err(|error| Error::unavailable(&path, error))?;
-        Ok(certificate.into_contents())
+    pub(crate) fn root_der() -> Vec<u8> {
+        pem::parse(ROOT_PEM).expect("the vendor's root is PEM").into_contents()
     }
 
     /// The chain of the PCK certificate of `state`, in PEM: leaf, platform CA, root.
@@ -149,7 +135,7 @@ impl Pki {
                 leaf
             }
         };
-        Ok([leaf.as_str(), &self.platform_ca_pem, &self.root_pem].concat())
+        Ok([leaf.as_str(), PLATFORM_CA_PEM, ROOT_PEM].concat())
     }
 
     fn issue_pck(&self, state: &State, pck: &Key) -> Result<String, Error> {
@@ -164,12 +150,12 @@ impl Pki {
 
     /// The chain of the PCK CRL's issuer, in PEM.
     pub(crate) fn platform_ca_chain(&self) -> String {
-        [self.platform_ca_pem.as_str(), &self.root_pem].concat()
+        [PLATFORM_CA_PEM, ROOT_PEM].concat()
     }
 
     /// The chain of the signer of TCB info and QE identity, in PEM.
     pub(crate) fn tcb_signing_chain(&self) -> String {
-        [self.tcb_signing_pem.as_str(), &self.root_pem].concat()
+        [TCB_SIGNING_PEM, ROOT_PEM].concat()
     }
 
     /// The revocation lists of the root and of the platform CA, in DER; nothing is revoked.

@@ -92,12 +92,14 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     // SAFETY: with SA_SIGINFO the kernel passes a ucontext_t that is ours until the handler returns.
     let registers = unsafe { &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs };
     let core = ENTERED.get();
-    if core.is_null() || !is_enclu(registers[RIP]) {
+    // SAFETY: the instruction at RIP is the one that the processor has just fetched.
+    if core.is_null() || !unsafe { is_enclu(registers[RIP]) } {
         return pass_on(signal, info, context);
     }
     // SAFETY: `enter` keeps what the pointer was made of borrowed for as long as the pointer is there.
     let core = unsafe { &*core };
-    match execute(core, registers) {
+    // SAFETY: these are the registers of an ENCLU, and whoever executes one vouches for its operands.
+    match unsafe { execute(core, registers) } {
         Ok(()) => registers[RIP] += ENCLU.len() as i64,
         // Both arrive as SIGSEGV from a real processor, and nobody has a handler that could mend them.
         Err(Fault::GeneralProtection | Fault::PageFault) => end_by(libc::SIGSEGV),
@@ -105,31 +107,40 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
 }
 
 /// Whether the instruction at `rip` is `ENCLU`.
-fn is_enclu(rip: i64) -> bool {
+///
+/// # Safety
+/// There is an instruction at `rip`.
+unsafe fn is_enclu(rip: i64) -> bool {
     let code = ptr::with_exposed_provenance::<u8>(rip as usize);
-    // SAFETY: the processor has just fetched this instruction, so it is readable; a byte is read only if those before it
-    // are of ENCLU, so not beyond its end. Had it jumped to nowhere, this would fault as that has.
+    // SAFETY: a byte is read only if those before it are of ENCLU, so not beyond the instruction's end. After a jump to
+    // nowhere this faults as the jump has.
     ENCLU.iter().enumerate().all(|(at, byte)| unsafe { code.wrapping_add(at).read_volatile() } == *byte)
 }
 
 /// Does what the leaf in EAX does (Intel SDM vol. 3D).
-fn execute(core: &Core, registers: &mut [i64; 23]) -> Result<(), Fault> {
+///
+/// # Safety
+/// The operands in the registers are what the leaf expects, if they are mapped; what is not faults, as it would there.
+unsafe fn execute(core: &Core, registers: &mut [i64; 23]) -> Result<(), Fault> {
     let [rbx, rcx, rdx] = [registers[RBX], registers[RCX], registers[RDX]].map(|register| register as u64);
     let Core { cpu, enclave } = core;
-    let outcome = match registers[RAX] as u32 {
-        EREPORT => {
-            let (target, data) = (read::<Targetinfo>(rbx, 512)?, read::<[u8; 64]>(rcx, 128)?);
-            check(rdx, 512)?;
-            write(rdx, cpu.ereport(enclave, &target, &data)?);
-            return Ok(());
+    // SAFETY: the caller vouches for the operands, and each is as large here as the leaf says.
+    let outcome = unsafe {
+        match registers[RAX] as u32 {
+            EREPORT => {
+                let (target, data) = (read::<Targetinfo>(rbx, 512)?, read::<[u8; 64]>(rcx, 128)?);
+                check(rdx, 512)?;
+                write(rdx, cpu.ereport(enclave, &target, &data)?);
+                return Ok(());
+            }
+            EGETKEY => {
+                let request = read::<Keyrequest>(rbx, 512)?;
+                check(rcx, 16)?;
+                cpu.egetkey(enclave, &request).map(|key| write(rcx, *key.expose()))
+            }
+            EVERIFYREPORT2 => cpu.everifyreport2(&read::<ReportMac>(rbx, 256)?),
+            _ => return Err(Fault::GeneralProtection),
         }
-        EGETKEY => {
-            let request = read::<Keyrequest>(rbx, 512)?;
-            check(rcx, 16)?;
-            cpu.egetkey(enclave, &request).map(|key| write(rcx, *key.expose()))
-        }
-        EVERIFYREPORT2 => cpu.everifyreport2(&read::<ReportMac>(rbx, 256)?),
-        _ => return Err(Fault::GeneralProtection),
     };
     let status = match outcome {
         Ok(()) => 0,
@@ -148,16 +159,21 @@ fn check(address: u64, alignment: u64) -> Result<(), Fault> {
 }
 
 /// Reads an operand.
-fn read<T: FromBytes>(address: u64, alignment: u64) -> Result<T, Fault> {
+///
+/// # Safety
+/// There are as many bytes at `address` as a `T` has.
+unsafe fn read<T: FromBytes>(address: u64, alignment: u64) -> Result<T, Fault> {
     check(address, alignment)?;
-    // SAFETY: whoever executes ENCLU vouches for its operands, as the unsafe block around the instruction says; what is
-    // not mapped faults here as it would there, and every bit pattern is a T.
+    // SAFETY: the caller vouches for the bytes, and any are a T.
     Ok(unsafe { ptr::with_exposed_provenance::<T>(address as usize).read_unaligned() })
 }
 
-/// Writes a result to a checked address.
-fn write<T: Copy>(address: u64, value: T) {
-    // SAFETY: as for reading.
+/// Writes a result.
+///
+/// # Safety
+/// `address` can be written with as many bytes as a `T` has.
+unsafe fn write<T: Copy>(address: u64, value: T) {
+    // SAFETY: the caller vouches for it.
     unsafe { ptr::with_exposed_provenance_mut::<T>(address as usize).write_unaligned(value) };
 }
 
@@ -188,11 +204,16 @@ fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     }
 }
 
-/// Ends the process by `signal`: at once, or when the handler returns if it handles that very signal.
+/// Ends the process by `signal`, here and now.
 fn end_by(signal: c_int) {
-    // SAFETY: setting the default action and raising a signal touch no memory of ours.
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `set` is initialised before it is used; the default action and raising a signal touch no memory of ours.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        // The kernel blocks a signal while its handler runs.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
         libc::raise(signal);
     }
 }

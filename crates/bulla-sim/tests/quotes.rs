@@ -42,10 +42,10 @@ fn new() -> (TempDir, Machine) {
     (dir, machine)
 }
 
-fn verify(root: &Machine, machine: &Machine, quote: &[u8], now: u64) -> Result<VerifiedReport, String> {
+fn verify(machine: &Machine, quote: &[u8], now: u64) -> Result<VerifiedReport, String> {
     let collateral: QuoteCollateralV3 =
         serde_json::from_str(&machine.collateral(quote, NOW).unwrap()).unwrap();
-    QuoteVerifier::<Engine>::new_with_config(root.root_der())
+    QuoteVerifier::<Engine>::new_with_config(machine.root_der())
         .verify(quote, &collateral, now)
         .map_err(|error| format!("{error:#}"))
 }
@@ -70,7 +70,7 @@ fn td_quote(machine: &Machine) -> Vec<u8> {
 fn an_sgx_quote_verifies_and_says_who_runs() {
     let (_dir, machine) = new();
     let quote = sgx_quote(&machine, &enclave());
-    let verified = verify(&machine, &machine, &quote, NOW).unwrap();
+    let verified = verify(&machine, &quote, NOW).unwrap();
     assert_eq!((verified.status.as_str(), verified.advisory_ids.len()), ("UpToDate", 0));
     let report = verified.report.as_sgx().unwrap();
     assert_eq!((report.mr_enclave, report.mr_signer), ([0xE1; 32], [0x51; 32]));
@@ -92,7 +92,7 @@ fn a_tdx_quote_verifies_and_says_who_runs() {
     };
     let Evidence::TdxQuote(quote) = *evidence else { panic!("not a TDX quote") };
     assert_eq!(quote[..2], 4_u16.to_le_bytes());
-    let verified = verify(&machine, &machine, &quote, NOW).unwrap();
+    let verified = verify(&machine, &quote, NOW).unwrap();
     assert_eq!((verified.status.as_str(), verified.advisory_ids.len()), ("UpToDate", 0));
     let report = verified.report.as_td10().unwrap();
     assert_eq!(
@@ -152,7 +152,7 @@ fn microcode_decides_the_status() {
     let dir = machine.dir().to_owned();
     let statuses = |machine: &Machine| {
         [sgx_quote(machine, &enclave()), td_quote(machine)].map(|quote| {
-            verify(machine, machine, &quote, NOW).map(|report| (report.status, report.advisory_ids.join(",")))
+            verify(machine, &quote, NOW).map(|report| (report.status, report.advisory_ids.join(",")))
         })
     };
     let both = |status: &str, advisories: &str| {
@@ -182,10 +182,10 @@ fn collateral_is_a_day_old_and_lasts_thirty() {
     let (_dir, machine) = new();
     for quote in [td_quote(&machine), sgx_quote(&machine, &enclave())] {
         for good in [NOW - DAY, NOW, NOW + 29 * DAY - 1] {
-            verify(&machine, &machine, &quote, good).unwrap();
+            verify(&machine, &quote, good).unwrap();
         }
         for bad in [NOW - DAY - 1, NOW + 29 * DAY + 1] {
-            verify(&machine, &machine, &quote, bad).unwrap_err();
+            verify(&machine, &quote, bad).unwrap_err();
         }
     }
     for never in [0, u64::MAX, i64::MAX as u64] {
@@ -198,13 +198,19 @@ fn collateral_is_a_day_old_and_lasts_thirty() {
     assert_eq!(machine.collateral(&[3; 47], NOW).unwrap_err().code(), "sim.not_a_quote");
 }
 
+/// R27: the vendor's root and no other, be it by one bit.
 #[test]
 fn another_root_refuses() {
-    let ((_dir, machine), (_other_dir, other)) = (new(), new());
-    let quote = td_quote(&machine);
-    verify(&other, &machine, &quote, NOW).unwrap_err();
-    verify(&machine, &other, &quote, NOW).unwrap_err();
-    verify(&other, &other, &quote, NOW).unwrap_err();
+    let (_dir, machine) = new();
+    let (quote, mut root) = (td_quote(&machine), machine.root_der());
+    let json = machine.collateral(&quote, NOW).unwrap();
+    let verify = |root: &[u8]| {
+        let collateral: QuoteCollateralV3 = serde_json::from_str(&json).unwrap();
+        QuoteVerifier::<Engine>::new_with_config(root.to_vec()).verify(&quote, &collateral, NOW).map(drop)
+    };
+    verify(&root).unwrap();
+    *root.last_mut().unwrap() ^= 1;
+    verify(&root).unwrap_err();
 }
 
 #[test]
@@ -212,7 +218,7 @@ fn debug_shows_in_both_kinds_of_quote() {
     let (_dir, machine) = new();
     let td = machine.td_quote(&TdDescription::default_guest().with_debug(), &[1; 64]).unwrap();
     for quote in [td, sgx_quote(&machine, &enclave().with_debug())] {
-        assert!(verify(&machine, &machine, &quote, NOW).unwrap_err().contains("Debug"));
+        assert!(verify(&machine, &quote, NOW).unwrap_err().contains("Debug"));
     }
 }
 
@@ -232,7 +238,7 @@ fn a_reset_changes_the_platform_and_the_header_follows_the_file() {
     let machine = Machine::open(&dir).unwrap();
     let copied = td_quote(&machine);
     assert_eq!(before[28..44], copied[28..44]);
-    let ppid = |quote: &[u8]| verify(&machine, &machine, quote, NOW).unwrap().ppid;
+    let ppid = |quote: &[u8]| verify(&machine, quote, NOW).unwrap().ppid;
     assert_ne!(ppid(&before), ppid(&copied));
     assert_eq!(ppid(&after), ppid(&copied));
 }

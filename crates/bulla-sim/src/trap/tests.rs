@@ -49,7 +49,7 @@ fn request() -> Keyrequest {
 }
 
 /// Executes ENCLU with every status flag set before it, and returns RAX and RFLAGS after it.
-fn enclu(leaf: u32, rbx: usize, rcx: usize) -> (u64, u64) {
+fn enclu_of_three(leaf: u32, rbx: usize, rcx: usize, rdx: usize) -> (u64, u64) {
     let (rax, flags): (u64, u64);
     // SAFETY: the operands of the tests are what they are meant to be, or the process is meant to end here.
     unsafe {
@@ -66,10 +66,14 @@ fn enclu(leaf: u32, rbx: usize, rcx: usize) -> (u64, u64) {
             flags = out(reg) flags,
             inout("rax") u64::from(leaf) => rax,
             inout("rcx") rcx => _,
-            inout("rdx") 0_u64 => _,
+            inout("rdx") rdx => _,
         );
     }
     (rax, flags & 0x8D5)
+}
+
+fn enclu(leaf: u32, rbx: usize, rcx: usize) -> (u64, u64) {
+    enclu_of_three(leaf, rbx, rcx, 0)
 }
 
 #[test]
@@ -119,13 +123,21 @@ const CHILD: &str = "BULLA_SIM_TRAP_TEST_CHILD";
 
 /// Runs `fatal` in a process of its own, by running the test `name` again there, and returns how that ended.
 fn end_of(name: &str, fatal: impl FnOnce()) -> ExitStatus {
-    if std::env::var_os(CHILD).is_some() {
-        fatal();
-        std::process::exit(0);
+    end_of_case(name, 0, fatal)
+}
+
+/// The same for one of several cases of a test.
+fn end_of_case(name: &str, case: usize, fatal: impl FnOnce()) -> ExitStatus {
+    if let Ok(wanted) = std::env::var(CHILD) {
+        if wanted == case.to_string() {
+            fatal();
+            std::process::exit(0);
+        }
+        return ExitStatus::from_raw(libc::SIGSEGV);
     }
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("trap::tests::{name}"), "--nocapture"])
-        .env(CHILD, "1")
+        .env(CHILD, case.to_string())
         .output()
         .unwrap();
     child.status
@@ -184,16 +196,30 @@ fn a_reserved_bit_ends_by_sigsegv() {
     assert_eq!(status.signal(), Some(libc::SIGSEGV), "{status}");
 }
 
+/// Every operand of every leaf has its alignment.
 #[test]
 fn misalignment_ends_by_sigsegv() {
-    let status = end_of("misalignment_ends_by_sigsegv", || {
-        install().unwrap();
-        let mut operands = Operands::new(&Keyrequest::new_zeroed());
-        let (request, key) =
-            ((&raw const operands.request).addr(), (&raw mut operands.key).expose_provenance());
-        enter(&core(), || enclu(EGETKEY, request - 256, key));
-    });
-    assert_eq!(status.signal(), Some(libc::SIGSEGV), "{status}");
+    // Leaf, and by how much RBX, RCX and RDX are off.
+    let cases = [
+        (EGETKEY, [256, 0, 0]),
+        (EGETKEY, [0, 8, 0]),
+        (EREPORT, [256, 0, 0]),
+        (EREPORT, [0, 64, 0]),
+        (EREPORT, [0, 0, 256]),
+        (EVERIFYREPORT2, [128, 0, 0]),
+    ];
+    for (number, (leaf, off)) in cases.into_iter().enumerate() {
+        let status = end_of_case("misalignment_ends_by_sigsegv", number, || {
+            install().unwrap();
+            #[repr(C, align(512))]
+            struct Pages([[u8; 2048]; 3]);
+            let mut pages = Pages([[0; 2048]; 3]);
+            let start = (&raw mut pages.0).expose_provenance();
+            let [rbx, rcx, rdx] = [start + off[0], start + 2048 + off[1], start + 4096 + off[2]];
+            enter(&core(), || enclu_of_three(leaf, rbx, rcx, rdx));
+        });
+        assert_eq!(status.signal(), Some(libc::SIGSEGV), "{leaf} {off:?}: {status}");
+    }
 }
 
 #[test]
