@@ -1,1 +1,60 @@
-//! Placeholder.
+//! Evidence in, claims or a reason out.
+//!
+//! [`Verifier::verify`] takes a quote, a set of [`Collateral`], a time, a [`TrustAnchor`] and a [`Policy`], and returns
+//! [`Claims`] or an [`Error`] with a stable code. It keeps no state, reads no clock, opens no file and no connection.
+//!
+//! Verifying is the work of [`dcap_qvl`], which walks the whole path; this crate adds what that library leaves open:
+//!
+//! - **Strict bytes** (R31-R34). The library reads leniently: it ignores bytes behind the end and inside containers, and the
+//!   type of the outer certification data. Here every byte of a quote is accounted for; only zero padding after the
+//!   declared end, which guests commonly hand over, is stripped. SGX quotes have version 3, TDX quotes 4 or 5 with a TD
+//!   1.0 or 1.5 report; everything else is refused by name.
+//! - **A pinned root** (R27). Intel's root is known by its hash, and its certificate is taken from the chains at hand.
+//! - **Complete and current collateral** (R17, R28). All items, their issuers and both revocation lists are required, and
+//!   none may be issued after the given time or be past its next update. A set that is not there is never "nothing revoked".
+//! - **Policy** (R22-R24). The library accepts `OutOfDate`; [`Policy::strict`] accepts `UpToDate` without advisories alone.
+//! - **Reasons.** The library has one sentence for a refusal. Before it runs, the same signatures and links are checked one
+//!   by one, by the same algorithm, so that a refusal has a code. These checks refuse; only the library's walk accepts.
+//!
+//! Which machine a quote is from is in [`Platform`], read from a PCK certificate that verified, and compared by
+//! [`Platform::same_machine`] (R36). The QE ID in a quote's header is the host's choice and decides nothing.
+//!
+//! # Codes
+//!
+//! Every refusal has one stable code; codes of one family share a prefix.
+//!
+//! | code | what | class |
+//! |---|---|---|
+//! | `parse.*` | the quote's bytes are not a quote of a supported kind | damaged |
+//! | `pck.no_chain` | the quote names its platform otherwise than by a PCK chain | refused |
+//! | `quote.signature`, `qe_report.signature`, `qe_report.binding`, `quote.unverified` | the quote was changed | damaged |
+//! | `tcb_info.*`, `qe_identity.*`, `pck_crl.*`, `root_crl.*`, `pck.*` with `parse`, `chain`, `chain_signature`, `signature` | an item was changed or is of another kind | damaged |
+//! | … with `untrusted_root`, `wrong_issuer`, `wrong_id`, `unsupported_version`, `fmspc_mismatch`, `pceid_mismatch`, `mismatch`, `not_yet_valid` | an item is genuine or well made, but not the right one | refused |
+//! | … with `expired`, `cert_expired`, `no_matching_level` | an item's or a certificate's time is over (`cert_expired` also: has not come) | too old |
+//! | `collateral.*` | incomplete, too large, not JSON of the known layout | damaged |
+//! | `collateral.unavailable` | nobody could get it | peer |
+//! | `revoked`, `tcb.revoked`, `tdx_module.mismatch` | the vendor took trust back, or never gave it | refused |
+//! | `tcb.no_matching_level` | below every level that the vendor lists | too old |
+//! | `policy.tcb_status`, `policy.advisories`, `policy.tcb_evaluation_number` | the TCB is below what the policy asks | too old |
+//! | other `policy.*`, `platform.mismatch`, `binding.report_data` | what runs, or where, is not what was asked for | refused |
+//! | `usage.*` | an argument is wrong | usage |
+
+mod anchor;
+mod claims;
+mod collateral;
+mod crypto;
+mod document;
+mod error;
+mod pki;
+mod policy;
+mod quote;
+mod status;
+mod verify;
+
+pub use anchor::TrustAnchor;
+pub use claims::{Claims, Platform};
+pub use collateral::{Collateral, CollateralId, CollateralSource, PckCa, TeeKind};
+pub use error::{Error, Item, ItemFault, ParseFault, Rule};
+pub use policy::Policy;
+pub use status::{Tcb, TcbStatus};
+pub use verify::Verifier;

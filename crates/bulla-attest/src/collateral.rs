@@ -1,0 +1,280 @@
+//! What a verifier needs besides the quote: TCB info, QE identity and revocation lists, with their issuers.
+
+use dcap_qvl::QuoteCollateralV3;
+use dcap_qvl::config::{ParsedCert, X509Codec};
+use dcap_qvl::x509::X509CertBackend;
+use rustls_pki_types::CertificateDer;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::crypto::Engine;
+use crate::document::Head;
+use crate::error::{Item, ItemFault};
+use crate::pki::{Certificate, Crl, decode_pem};
+use crate::quote::Quote;
+
+/// One set of collateral, complete but not verified: [`Verifier::verify`](crate::Verifier::verify) does that.
+///
+/// ```
+/// let error = bulla_attest::Collateral::from_json(b"{}").unwrap_err();
+/// assert_eq!(error.code(), "collateral.incomplete");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collateral(QuoteCollateralV3);
+
+impl Collateral {
+    /// The largest set that is read, in bytes of JSON (R31). Real sets have 14 to 24 KiB.
+    pub const LIMIT: usize = 1 << 20;
+
+    /// Reads the layout of `dcap-qvl`: one object with `tcb_info` and `qe_identity` (the exact signed text), their
+    /// `…_signature` (64 bytes, hex) and `…_issuer_chain` (PEM, leaf first), `pck_crl` and `root_ca_crl` (DER, hex) and
+    /// `pck_crl_issuer_chain`. A `pck_certificate_chain` is allowed and dropped: the chain in the quote is judged.
+    ///
+    /// # Errors
+    /// `collateral.too_large`, `collateral.parse` (also for unknown and for duplicate keys, R19) and
+    /// `collateral.incomplete` (R17).
+    pub fn from_json(json: &[u8]) -> Result<Self, Error> {
+        if json.len() > Self::LIMIT {
+            return Err(Error::CollateralTooLarge(json.len()));
+        }
+        let layout: Layout =
+            serde_json::from_slice(json).map_err(|e| Error::CollateralParse(e.to_string()))?;
+        let text = |name, item: Option<String>| item.ok_or(Error::CollateralIncomplete(name));
+        let bytes = |name, item| {
+            let not_hex = |e| Error::CollateralParse(format!("{name} is not hex: {e}"));
+            text(name, item).and_then(|digits| hex::decode(digits).map_err(not_hex))
+        };
+        Ok(Self(QuoteCollateralV3 {
+            pck_crl_issuer_chain: text("pck_crl_issuer_chain", layout.pck_crl_issuer_chain)?,
+            root_ca_crl: bytes("root_ca_crl", layout.root_ca_crl)?,
+            pck_crl: bytes("pck_crl", layout.pck_crl)?,
+            tcb_info_issuer_chain: text("tcb_info_issuer_chain", layout.tcb_info_issuer_chain)?,
+            tcb_info: text("tcb_info", layout.tcb_info)?,
+            tcb_info_signature: bytes("tcb_info_signature", layout.tcb_info_signature)?,
+            qe_identity_issuer_chain: text("qe_identity_issuer_chain", layout.qe_identity_issuer_chain)?,
+            qe_identity: text("qe_identity", layout.qe_identity)?,
+            qe_identity_signature: bytes("qe_identity_signature", layout.qe_identity_signature)?,
+            pck_certificate_chain: None,
+        }))
+    }
+
+    /// The same layout again.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.0).expect("text and hex are JSON")
+    }
+
+    /// The latest issue of any item or certificate, in Unix seconds: before it the set does not verify.
+    /// Read from unverified bytes.
+    ///
+    /// # Errors
+    /// `….parse` or `….chain` if an item cannot be read.
+    pub fn valid_from(&self) -> Result<u64, Error> {
+        Ok(self.windows()?.into_iter().map(|(from, _)| from).max().unwrap_or(u64::MAX))
+    }
+
+    /// The earliest next update or end of any item or certificate, in Unix seconds: from then on the set does not
+    /// verify, so it is how long to keep the set. Read from unverified bytes.
+    ///
+    /// # Errors
+    /// As [`Collateral::valid_from`].
+    pub fn valid_until(&self) -> Result<u64, Error> {
+        Ok(self.windows()?.into_iter().map(|(_, until)| until).min().unwrap_or(0))
+    }
+
+    pub(crate) const fn items(&self) -> &QuoteCollateralV3 {
+        &self.0
+    }
+
+    fn windows(&self) -> Result<Vec<(u64, u64)>, Error> {
+        let set = &self.0;
+        let mut windows = vec![
+            Head::parse(Item::TcbInfo, &set.tcb_info)?.window(Item::TcbInfo)?,
+            Head::parse(Item::QeIdentity, &set.qe_identity)?.window(Item::QeIdentity)?,
+            Crl::parse(Item::PckCrl, &set.pck_crl)?.window(),
+            Crl::parse(Item::RootCrl, &set.root_ca_crl)?.window(),
+        ];
+        let Chains { tcb_info, qe_identity, pck_crl } = Chains::decode(set)?;
+        let chains = [(Item::TcbInfo, tcb_info), (Item::QeIdentity, qe_identity), (Item::PckCrl, pck_crl)];
+        for (item, chain) in &chains {
+            for der in chain {
+                let malformed = || Error::item(*item, ItemFault::Chain, "a certificate is malformed");
+                windows.push(Certificate::parse(der).ok_or_else(malformed)?.window());
+            }
+        }
+        Ok(windows)
+    }
+}
+
+/// The three issuer chains, decoded.
+pub(crate) struct Chains {
+    pub(crate) tcb_info: Vec<CertificateDer<'static>>,
+    pub(crate) qe_identity: Vec<CertificateDer<'static>>,
+    pub(crate) pck_crl: Vec<CertificateDer<'static>>,
+}
+
+impl Chains {
+    pub(crate) fn decode(set: &QuoteCollateralV3) -> Result<Self, Error> {
+        Ok(Self {
+            tcb_info: decode_pem(Item::TcbInfo, set.tcb_info_issuer_chain.as_bytes())?,
+            qe_identity: decode_pem(Item::QeIdentity, set.qe_identity_issuer_chain.as_bytes())?,
+            pck_crl: decode_pem(Item::PckCrl, set.pck_crl_issuer_chain.as_bytes())?,
+        })
+    }
+
+    pub(crate) fn ders(&self) -> impl Iterator<Item = &[u8]> {
+        [&self.tcb_info, &self.qe_identity, &self.pck_crl].into_iter().flatten().map(CertificateDer::as_ref)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Layout {
+    pck_crl_issuer_chain: Option<String>,
+    root_ca_crl: Option<String>,
+    pck_crl: Option<String>,
+    tcb_info_issuer_chain: Option<String>,
+    tcb_info: Option<String>,
+    tcb_info_signature: Option<String>,
+    qe_identity_issuer_chain: Option<String>,
+    qe_identity: Option<String>,
+    qe_identity_signature: Option<String>,
+    #[serde(rename = "pck_certificate_chain")]
+    _pck_certificate_chain: Option<String>,
+}
+
+/// Which trusted execution environment made a quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TeeKind {
+    /// An SGX enclave.
+    Sgx,
+    /// A TDX guest.
+    Tdx,
+}
+
+/// Which of Intel's authorities issued a PCK certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum PckCa {
+    /// For machines with one processor package.
+    Processor,
+    /// For machines that can have several.
+    Platform,
+}
+
+impl PckCa {
+    /// The name in the addresses of Intel's service, for example `processor`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processor => "processor",
+            Self::Platform => "platform",
+        }
+    }
+}
+
+/// What to ask a source of collateral for.
+///
+/// Read from a quote of which nothing is verified yet: a hint that selects documents and decides nothing. Verification
+/// compares the documents with the verified certificate again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollateralId {
+    /// For TCB info and QE identity.
+    pub tee: TeeKind,
+    /// Processor family, model, stepping and more, for the TCB info.
+    pub fmspc: [u8; 6],
+    /// For the PCK CRL.
+    pub ca: PckCa,
+}
+
+impl CollateralId {
+    /// What verifying this quote needs.
+    ///
+    /// # Errors
+    /// `parse.*` and `pck.no_chain` as in verification; `pck.chain` if the first certificate is not a PCK certificate.
+    pub fn of_quote(quote: &[u8]) -> Result<Self, Error> {
+        let quote = Quote::parse(quote)?;
+        let chain = decode_pem(Item::Pck, quote.pck_chain)?;
+        let not_pck =
+            || Error::item(Item::Pck, ItemFault::Chain, "the first certificate is not a PCK certificate");
+        let leaf = chain.first().ok_or_else(not_pck)?;
+        let (extension, ca) = pck_leaf(leaf).ok_or_else(not_pck)?;
+        Ok(Self { tee: quote.body.tee(), fmspc: extension.fmspc, ca })
+    }
+}
+
+/// Intel's extension in a PCK certificate, and its issuer.
+pub(crate) fn pck_leaf(der: &[u8]) -> Option<(dcap_qvl::intel::PckExtension, PckCa)> {
+    let extension = dcap_qvl::intel::parse_pck_extension_with::<Engine>(der).ok()?;
+    let ca = match X509CertBackend::from_der(der).ok()?.pck_ca()? {
+        dcap_qvl::config::PckCa::Processor => PckCa::Processor,
+        dcap_qvl::config::PckCa::Platform => PckCa::Platform,
+    };
+    Some((extension, ca))
+}
+
+/// Gets collateral: from Intel's service, a cache, a file, or a simulated machine.
+///
+/// What it returns is verified by whoever uses it, so a source need not be trusted.
+pub trait CollateralSource: Send + Sync {
+    /// A current set for `id`.
+    ///
+    /// # Errors
+    /// [`Error::CollateralUnavailable`] if it cannot be had, or what [`Collateral::from_json`] says of it.
+    fn collateral(&self, id: &CollateralId) -> Result<Collateral, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 9] = [
+        "pck_crl_issuer_chain",
+        "root_ca_crl",
+        "pck_crl",
+        "tcb_info_issuer_chain",
+        "tcb_info",
+        "tcb_info_signature",
+        "qe_identity_issuer_chain",
+        "qe_identity",
+        "qe_identity_signature",
+    ];
+
+    fn json(names: &[&str]) -> Vec<u8> {
+        let items: Vec<_> = names.iter().map(|name| format!("{name:?}:\"00\"")).collect();
+        format!("{{{}}}", items.join(",")).into_bytes()
+    }
+
+    fn code(json: &[u8]) -> &'static str {
+        Collateral::from_json(json).map_or_else(|error| error.code(), |_| "ok")
+    }
+
+    #[test]
+    fn r17_every_item_is_required() {
+        assert_eq!(code(&json(&NAMES)), "ok");
+        for missing in NAMES {
+            let rest: Vec<_> = NAMES.into_iter().filter(|name| *name != missing).collect();
+            assert_eq!(code(&json(&rest)), "collateral.incomplete", "{missing}");
+            let null =
+                [json(&rest).split_last().unwrap().1, format!(",{missing:?}:null}}").as_bytes()].concat();
+            assert_eq!(code(&null), "collateral.incomplete", "{missing}");
+        }
+    }
+
+    #[test]
+    fn r19_unknown_duplicate_and_trailing_data_are_refused() {
+        assert_eq!(code(&json(&[&NAMES[..], &["pck_certificate_chain"]].concat())), "ok");
+        for more in ["tcb_info", "pck_crl", "x"] {
+            assert_eq!(code(&json(&[&NAMES[..], &[more]].concat())), "collateral.parse", "{more}");
+        }
+        assert_eq!(code(&[&json(&NAMES)[..], b"{}"].concat()), "collateral.parse");
+        assert_eq!(code(b""), "collateral.parse");
+        assert_eq!(code(&vec![b'['; 100_000]), "collateral.parse");
+        assert_eq!(code(&vec![b' '; Collateral::LIMIT + 1]), "collateral.too_large");
+    }
+
+    #[test]
+    fn the_layout_is_written_as_it_is_read() {
+        let set = Collateral::from_json(&json(&NAMES)).unwrap();
+        assert_eq!(Collateral::from_json(set.to_json().as_bytes()).unwrap(), set);
+    }
+}

@@ -1,0 +1,150 @@
+//! The two JSON documents that Intel signs: TCB info and QE identity.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::Error;
+use crate::error::{Item, ItemFault};
+
+/// The deepest nesting that is read (R31); real documents have 6.
+const DEPTH: usize = 16;
+
+/// What both documents begin with.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Head {
+    /// Absent before version 3 of the TCB info.
+    #[serde(default)]
+    pub(crate) id: String,
+    pub(crate) version: u32,
+    issue_date: String,
+    next_update: String,
+    /// In a TCB info only.
+    #[serde(default)]
+    pub(crate) fmspc: String,
+    /// In a TCB info only.
+    #[serde(default)]
+    pub(crate) pce_id: String,
+}
+
+impl Head {
+    /// Reads a document whose signature was checked over the same bytes (R19): no duplicate keys, nothing after its end.
+    pub(crate) fn parse(item: Item, text: &str) -> Result<Self, Error> {
+        let fault = |error: serde_json::Error| Error::item(item, ItemFault::Parse, error.to_string());
+        let mut strict = serde_json::Deserializer::from_str(text);
+        Strict(DEPTH).deserialize(&mut strict).and_then(|()| strict.end()).map_err(fault)?;
+        serde_json::from_str(text).map_err(fault)
+    }
+
+    /// Issue date, next update.
+    pub(crate) fn window(&self, item: Item) -> Result<(u64, u64), Error> {
+        let unix = |date: &str| {
+            let time = OffsetDateTime::parse(date, &Rfc3339).ok()?;
+            u64::try_from(time.unix_timestamp()).ok()
+        };
+        match (unix(&self.issue_date), unix(&self.next_update)) {
+            (Some(from), Some(until)) => Ok((from, until)),
+            _ => Err(Error::item(item, ItemFault::Parse, "its dates are not dates")),
+        }
+    }
+}
+
+/// Walks a JSON value and refuses duplicate keys and nesting deeper than its number.
+struct Strict(usize);
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let deeper = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
+        while items.next_element_seed(Self(deeper))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let deeper = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
+        let mut keys = HashSet::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if !keys.insert(key) {
+                return Err(A::Error::custom("duplicate key"));
+            }
+            entries.next_value_seed(Self(deeper))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        r#""id":"SGX","version":3,"issueDate":"2025-06-19T10:56:11Z","nextUpdate":"2025-07-19T10:56:11Z""#;
+
+    fn code(text: &str) -> &'static str {
+        match Head::parse(Item::TcbInfo, text) {
+            Ok(_) => "ok",
+            Err(error) => error.code(),
+        }
+    }
+
+    #[test]
+    fn r19_duplicates_depth_and_trailing_data_are_refused() {
+        assert_eq!(code(&format!("{{{HEAD}}}")), "ok");
+        assert_eq!(code(&format!(r#"{{{HEAD},"x":{{"a":1,"b":[1.5,-1,true,null,"a"]}}}}"#)), "ok");
+        assert_eq!(code(&format!(r#"{{{HEAD},"x":{{"a":1,"a":1}}}}"#)), "tcb_info.parse");
+        assert_eq!(code(&format!(r#"{{{HEAD},"id":"SGX"}}"#)), "tcb_info.parse");
+        assert_eq!(code(&format!("{{{HEAD}}} {{}}")), "tcb_info.parse");
+        for (depth, wanted) in [(15, "ok"), (16, "tcb_info.parse")] {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            assert_eq!(code(&format!(r#"{{{HEAD},"x":{open}{close}}}"#)), wanted, "{depth}");
+        }
+    }
+
+    #[test]
+    fn windows_are_unix_times() {
+        let head = Head::parse(Item::TcbInfo, &format!("{{{HEAD}}}")).unwrap();
+        assert_eq!(head.window(Item::TcbInfo).unwrap(), (1_750_330_571, 1_752_922_571));
+    }
+}

@@ -1,0 +1,407 @@
+//! Why evidence was refused.
+
+use std::fmt;
+
+use bulla_crypto::Class;
+
+use crate::Tcb;
+
+/// Why evidence was refused. The crate's documentation has the table of codes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bytes are not a quote of a supported kind (R31-R34).
+    #[error("the quote is malformed: {detail}")]
+    Parse {
+        /// Which rule is broken.
+        fault: ParseFault,
+        /// Where, wanted and found.
+        detail: String,
+    },
+
+    /// The quote names its platform otherwise than by a PCK certificate chain (R34).
+    #[error(
+        "the quote has certification data of type {0} and no PCK certificate chain (type 5): let the machine's quote \
+         provider library fetch its PCK certificate, then quote again"
+    )]
+    NoChain(u16),
+
+    /// An item of the collateral, or the PCK chain in the quote, is not what it should be.
+    #[error("{item}: {detail}")]
+    Item {
+        /// Which item.
+        item: Item,
+        /// What is wrong with it.
+        fault: ItemFault,
+        /// Wanted and found.
+        detail: String,
+    },
+
+    /// A certificate of the path is on a revocation list (R28).
+    #[error("{0} is revoked by its issuer: this machine must not be trusted any more")]
+    Revoked(&'static str),
+
+    /// The quoting enclave's report is not signed by the PCK key.
+    #[error(
+        "the quoting enclave's report is not signed by the platform's PCK key: the quote was changed or assembled"
+    )]
+    QeReportSignature,
+
+    /// The attestation key is not the one that the quoting enclave vouches for.
+    #[error(
+        "the quoting enclave does not vouch for the attestation key of the quote: the quote was changed or assembled"
+    )]
+    QeReportBinding,
+
+    /// Header and body are not signed by the attestation key.
+    #[error("the signature over the quote's header and report is wrong: the quote was changed")]
+    QuoteSignature,
+
+    /// The verification library refused what our checks could not name.
+    #[error("the quote does not verify: {0}")]
+    Unverified(String),
+
+    /// The platform is below every level that the vendor lists.
+    #[error(
+        "the platform's TCB is below every level in the TCB info: its microcode, firmware or TDX module must be updated"
+    )]
+    NoMatchingLevel,
+
+    /// The vendor revoked the platform's TCB level (R22).
+    #[error("the vendor revoked this platform's TCB level ({}): no policy accepts it", .0.status)]
+    TcbRevoked(Box<Tcb>),
+
+    /// The TDX module is not the vendor's (R21).
+    #[error("the TDX module is not the one that the TCB info names: {0}")]
+    TdxModule(&'static str),
+
+    /// What runs is genuine, but the policy does not accept it.
+    #[error("{detail}")]
+    Policy {
+        /// Which rule refused.
+        rule: Rule,
+        /// Wanted and found, and what to do.
+        detail: String,
+        /// What was found about the platform.
+        tcb: Box<Tcb>,
+    },
+
+    /// Two quotes are not from one machine (R36).
+    #[error("not the same machine: the {0} of the two PCK certificates differ")]
+    OtherMachine(&'static str),
+
+    /// The report data is not what the verifier asked for.
+    #[error("the report data is not the expected one: this quote was made for something else, or replayed")]
+    ReportData,
+
+    /// The set of collateral lacks an item (R17).
+    #[error("the collateral lacks {0:?}: fetch the whole set again")]
+    CollateralIncomplete(&'static str),
+
+    /// The set of collateral is above 1 MiB (R31).
+    #[error("the collateral is {0} bytes long, and the limit is {limit}", limit = crate::Collateral::LIMIT)]
+    CollateralTooLarge(usize),
+
+    /// The set of collateral is not in the known layout.
+    #[error("the collateral cannot be read: {0}")]
+    CollateralParse(String),
+
+    /// A source of collateral could not deliver. Sources return this.
+    #[error("no collateral for this platform: {0}")]
+    CollateralUnavailable(String),
+
+    /// A trust anchor is not a certificate.
+    #[error("the trust anchor is not one DER certificate")]
+    Anchor,
+
+    /// A TCB status that does not exist.
+    #[error("{0:?} is no TCB status; known are {known}", known = known_statuses())]
+    UnknownStatus(String),
+}
+
+/// A rule for the bytes of a quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParseFault {
+    /// Above 32 KiB.
+    TooLarge,
+    /// Ends before a declared length.
+    Truncated,
+    /// Version 3 (SGX), 4 or 5 (TDX).
+    Version,
+    /// ECDSA over P-256.
+    AttKeyType,
+    /// SGX in version 3, TDX in versions 4 and 5.
+    TeeType,
+    /// Intel's quoting enclave (R33).
+    QeVendor,
+    /// TD report 1.0 or 1.5.
+    BodyType,
+    /// The size that belongs to the type.
+    BodySize,
+    /// Type 6 around type 5 (R34).
+    CertType,
+    /// A container is longer than what it contains.
+    Slack,
+    /// Something other than zero padding after the end.
+    TrailingBytes,
+}
+
+/// A signed or dated item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Item {
+    /// The TCB info.
+    TcbInfo,
+    /// The quoting enclave's identity.
+    QeIdentity,
+    /// The CRL of the PCK CA.
+    PckCrl,
+    /// The CRL of the root CA.
+    RootCrl,
+    /// The PCK certificate chain in the quote.
+    Pck,
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TcbInfo => "TCB info",
+            Self::QeIdentity => "QE identity",
+            Self::PckCrl => "PCK CRL",
+            Self::RootCrl => "root CA CRL",
+            Self::Pck => "PCK certificate chain",
+        })
+    }
+}
+
+/// What is wrong with an [`Item`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ItemFault {
+    /// Not in its format, or looser than its format.
+    Parse,
+    /// Its certificates do not make a chain of the right shape.
+    Chain,
+    /// A certificate is not signed by the next one.
+    ChainSignature,
+    /// The chain ends at another root than the trust anchor (R27).
+    UntrustedRoot,
+    /// A certificate is outside its validity.
+    CertExpired,
+    /// Not signed by its issuer.
+    Signature,
+    /// A CRL of another issuer.
+    WrongIssuer,
+    /// A version that is not judged here.
+    UnsupportedVersion,
+    /// Of the other TEE.
+    WrongId,
+    /// For another processor family.
+    FmspcMismatch,
+    /// For another provisioning enclave.
+    PceidMismatch,
+    /// The quoting enclave is not the one described.
+    Mismatch,
+    /// The quoting enclave is below every listed level.
+    NoMatchingLevel,
+    /// Issued after the time given.
+    NotYetValid,
+    /// Its next update is before the time given.
+    Expired,
+}
+
+/// A rule of a [`Policy`](crate::Policy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// Evidence of a simulated machine.
+    Simulated,
+    /// A debugger or profiler may look inside.
+    Debug,
+    /// Attribute bits that must be zero.
+    ReservedAttributes,
+    /// May be moved to another machine.
+    Migratable,
+    /// Bound to a service TD.
+    ServiceTd,
+    /// The host can take pages away unnoticed.
+    SeptVeDisable,
+    /// Performance counters are on.
+    Perfmon,
+    /// The collateral knows less recoveries than asked for.
+    TcbEvaluationNumber,
+    /// The TCB status is not accepted.
+    TcbStatus,
+    /// Advisories are open.
+    Advisories,
+}
+
+impl Error {
+    /// A stable name for this kind of failure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Parse { fault, .. } => fault.code(),
+            Self::NoChain(_) => "pck.no_chain",
+            Self::Item { item, fault, .. } => item_code(*item, *fault),
+            Self::Revoked(_) => "revoked",
+            Self::QeReportSignature => "qe_report.signature",
+            Self::QeReportBinding => "qe_report.binding",
+            Self::QuoteSignature => "quote.signature",
+            Self::Unverified(_) => "quote.unverified",
+            Self::NoMatchingLevel => "tcb.no_matching_level",
+            Self::TcbRevoked(_) => "tcb.revoked",
+            Self::TdxModule(_) => "tdx_module.mismatch",
+            Self::Policy { rule, .. } => rule.code(),
+            Self::OtherMachine(_) => "platform.mismatch",
+            Self::ReportData => "binding.report_data",
+            Self::CollateralIncomplete(_) => "collateral.incomplete",
+            Self::CollateralTooLarge(_) => "collateral.too_large",
+            Self::CollateralParse(_) => "collateral.parse",
+            Self::CollateralUnavailable(_) => "collateral.unavailable",
+            Self::Anchor => "usage.trust_anchor",
+            Self::UnknownStatus(_) => "usage.tcb_status",
+        }
+    }
+
+    /// The class of this failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Parse { .. }
+            | Self::QeReportSignature
+            | Self::QeReportBinding
+            | Self::QuoteSignature
+            | Self::Unverified(_)
+            | Self::CollateralIncomplete(_)
+            | Self::CollateralTooLarge(_)
+            | Self::CollateralParse(_) => Class::Damaged,
+            Self::Item { fault, .. } => fault.class(),
+            Self::Policy { rule, .. } => rule.class(),
+            Self::NoMatchingLevel => Class::TooOld,
+            Self::NoChain(_)
+            | Self::Revoked(_)
+            | Self::TcbRevoked(_)
+            | Self::TdxModule(_)
+            | Self::OtherMachine(_)
+            | Self::ReportData => Class::Refused,
+            Self::CollateralUnavailable(_) => Class::Peer,
+            Self::Anchor | Self::UnknownStatus(_) => Class::Usage,
+        }
+    }
+
+    /// What was found about the platform, where the evidence verified so far that it was found.
+    pub fn tcb(&self) -> Option<&Tcb> {
+        match self {
+            Self::Policy { tcb, .. } | Self::TcbRevoked(tcb) => Some(tcb),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn parse(fault: ParseFault, detail: impl Into<String>) -> Self {
+        Self::Parse { fault, detail: detail.into() }
+    }
+
+    pub(crate) fn item(item: Item, fault: ItemFault, detail: impl Into<String>) -> Self {
+        Self::Item { item, fault, detail: detail.into() }
+    }
+}
+
+impl ParseFault {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge => "parse.too_large",
+            Self::Truncated => "parse.truncated",
+            Self::Version => "parse.version",
+            Self::AttKeyType => "parse.att_key_type",
+            Self::TeeType => "parse.tee_type",
+            Self::QeVendor => "parse.qe_vendor",
+            Self::BodyType => "parse.body_type",
+            Self::BodySize => "parse.body_size",
+            Self::CertType => "parse.cert_type",
+            Self::Slack => "parse.slack",
+            Self::TrailingBytes => "parse.trailing_bytes",
+        }
+    }
+}
+
+const fn item_code(item: Item, fault: ItemFault) -> &'static str {
+    macro_rules! code {
+        ($item:literal) => {
+            match fault {
+                ItemFault::Parse => concat!($item, ".parse"),
+                ItemFault::Chain => concat!($item, ".chain"),
+                ItemFault::ChainSignature => concat!($item, ".chain_signature"),
+                ItemFault::UntrustedRoot => concat!($item, ".untrusted_root"),
+                ItemFault::CertExpired => concat!($item, ".cert_expired"),
+                ItemFault::Signature => concat!($item, ".signature"),
+                ItemFault::WrongIssuer => concat!($item, ".wrong_issuer"),
+                ItemFault::UnsupportedVersion => concat!($item, ".unsupported_version"),
+                ItemFault::WrongId => concat!($item, ".wrong_id"),
+                ItemFault::FmspcMismatch => concat!($item, ".fmspc_mismatch"),
+                ItemFault::PceidMismatch => concat!($item, ".pceid_mismatch"),
+                ItemFault::Mismatch => concat!($item, ".mismatch"),
+                ItemFault::NoMatchingLevel => concat!($item, ".no_matching_level"),
+                ItemFault::NotYetValid => concat!($item, ".not_yet_valid"),
+                ItemFault::Expired => concat!($item, ".expired"),
+            }
+        };
+    }
+    match item {
+        Item::TcbInfo => code!("tcb_info"),
+        Item::QeIdentity => code!("qe_identity"),
+        Item::PckCrl => code!("pck_crl"),
+        Item::RootCrl => code!("root_crl"),
+        Item::Pck => code!("pck"),
+    }
+}
+
+impl ItemFault {
+    const fn class(self) -> Class {
+        match self {
+            Self::Parse | Self::Chain | Self::ChainSignature | Self::Signature => Class::Damaged,
+            Self::CertExpired | Self::Expired | Self::NoMatchingLevel => Class::TooOld,
+            Self::UntrustedRoot
+            | Self::WrongIssuer
+            | Self::UnsupportedVersion
+            | Self::WrongId
+            | Self::FmspcMismatch
+            | Self::PceidMismatch
+            | Self::Mismatch
+            | Self::NotYetValid => Class::Refused,
+        }
+    }
+}
+
+impl Rule {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Simulated => "policy.simulated",
+            Self::Debug => "policy.debug",
+            Self::ReservedAttributes => "policy.reserved_attributes",
+            Self::Migratable => "policy.migratable",
+            Self::ServiceTd => "policy.service_td",
+            Self::SeptVeDisable => "policy.sept_ve_disable_not_set",
+            Self::Perfmon => "policy.perfmon",
+            Self::TcbEvaluationNumber => "policy.tcb_evaluation_number",
+            Self::TcbStatus => "policy.tcb_status",
+            Self::Advisories => "policy.advisories",
+        }
+    }
+
+    const fn class(self) -> Class {
+        match self {
+            Self::TcbEvaluationNumber | Self::TcbStatus | Self::Advisories => Class::TooOld,
+            Self::Simulated
+            | Self::Debug
+            | Self::ReservedAttributes
+            | Self::Migratable
+            | Self::ServiceTd
+            | Self::SeptVeDisable
+            | Self::Perfmon => Class::Refused,
+        }
+    }
+}
+
+fn known_statuses() -> String {
+    crate::TcbStatus::ALL.map(crate::TcbStatus::as_kebab).join(", ")
+}

@@ -1,0 +1,244 @@
+//! Certificates and revocation lists: shapes, links, dates (RFC 5280).
+//!
+//! `dcap-qvl` walks the whole path itself; what is here names the reason of a refusal and refuses more.
+
+use rustls_pki_types::CertificateDer;
+use x509_parser::asn1_rs::BitString;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::time::ASN1Time;
+use x509_parser::x509::AlgorithmIdentifier;
+
+use crate::crypto::is_signed;
+use crate::error::{Item, ItemFault};
+use crate::{Error, TrustAnchor};
+
+/// The longest chain that is looked at (R31).
+const CHAIN_LIMIT: usize = 8;
+
+/// A certificate that parses; nothing of it is verified.
+pub(crate) struct Certificate<'a> {
+    der: &'a [u8],
+    x509: X509Certificate<'a>,
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads exactly one certificate.
+    pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
+        let (rest, x509) = X509Certificate::from_der(der).ok()?;
+        rest.is_empty().then_some(Self { der, x509 })
+    }
+
+    pub(crate) const fn der(&self) -> &'a [u8] {
+        self.der
+    }
+
+    fn subject(&self) -> &[u8] {
+        self.x509.subject().as_raw()
+    }
+
+    fn issuer(&self) -> &[u8] {
+        self.x509.issuer().as_raw()
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.x509.public_key().subject_public_key.data
+    }
+
+    fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
+        let Self { x509, .. } = self;
+        let algorithms = (&x509.signature_algorithm, &x509.tbs_certificate.signature);
+        signs(issuer, x509.tbs_certificate.as_ref(), algorithms, &x509.signature_value)
+    }
+
+    /// Whether this certificate's key made a raw signature of r and s over `message`.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        crate::crypto::is_signed_raw(self.key(), message, signature)
+    }
+
+    /// Not before, not after.
+    pub(crate) fn window(&self) -> (u64, u64) {
+        let validity = self.x509.validity();
+        (unix(validity.not_before), unix(validity.not_after))
+    }
+}
+
+/// The certificates of a PEM text, which must hold certificates and line breaks and nothing else, but for the one NUL
+/// that most quotes end their chain with.
+pub(crate) fn decode_pem(item: Item, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let fault = |detail: &str| Error::item(item, ItemFault::Chain, detail);
+    let text = text.strip_suffix(b"\0").unwrap_or(text);
+    let blocks = pem::parse_many(text).map_err(|_| fault("the issuer chain is not PEM"))?;
+    if blocks.is_empty() || blocks.len() > CHAIN_LIMIT {
+        return Err(fault(&format!("{} certificates, and 1 to {CHAIN_LIMIT} are allowed", blocks.len())));
+    }
+    let ders: Vec<_> = blocks.into_iter().map(pem::Pem::into_contents).collect();
+    let again: Vec<_> = ders.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_slice())).collect();
+    let solid = |text: &[u8]| text.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect::<Vec<_>>();
+    if solid(text) != solid(pem::encode_many(&again).as_bytes()) {
+        return Err(fault("there is more than PEM certificates in it"));
+    }
+    Ok(ders.into_iter().map(CertificateDer::from).collect())
+}
+
+/// The root that everything must lead to. Where the trust anchor is known by its hash alone, its certificate is found
+/// among those at hand.
+pub(crate) struct Root<'a> {
+    anchor: &'a TrustAnchor,
+    certificate: Option<Certificate<'a>>,
+}
+
+impl<'a> Root<'a> {
+    /// Looks for the trust anchor's certificate: its own, or one at hand that has its hash.
+    pub(crate) fn find(anchor: &'a TrustAnchor, at_hand: impl Iterator<Item = &'a [u8]>) -> Self {
+        let der = anchor.der().into_iter().chain(at_hand).find(|der| anchor.is(der));
+        Self { anchor, certificate: der.and_then(Certificate::parse) }
+    }
+
+    /// The root's certificate.
+    pub(crate) fn certificate(&self, item: Item) -> Result<&Certificate<'a>, Error> {
+        self.certificate.as_ref().ok_or_else(|| {
+            let detail = "neither the collateral nor the quote holds the certificate of the trust anchor";
+            Error::item(item, ItemFault::UntrustedRoot, detail)
+        })
+    }
+}
+
+/// What a chain is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// How many certificates stand below the root.
+    pub(crate) below: usize,
+    /// Whether the first one is a CA.
+    pub(crate) leaf_is_ca: bool,
+}
+
+/// Walks a chain: leaf first, each issued and signed by the next, the last by the root. The root may be left out; where
+/// it is there, it must be the trust anchor. Returns the certificates below the root; their dates are not judged.
+pub(crate) fn walk<'a>(
+    item: Item,
+    chain: &'a [CertificateDer<'static>],
+    shape: Shape,
+    root: &Root<'_>,
+) -> Result<Vec<Certificate<'a>>, Error> {
+    let fault = |fault, detail: &str| Error::item(item, fault, detail);
+    let mut certificates = Vec::new();
+    for der in chain {
+        let certificate = Certificate::parse(der);
+        certificates.push(certificate.ok_or_else(|| fault(ItemFault::Chain, "a certificate is malformed"))?);
+    }
+    let last = certificates.pop_if(|last| last.issuer() == last.subject());
+    let leaf_fits = certificates.first().is_some_and(|leaf| leaf.x509.is_ca() == shape.leaf_is_ca);
+    let issuers_fit = certificates.iter().skip(1).all(|issuer| issuer.x509.is_ca());
+    if certificates.len() != shape.below || !leaf_fits || !issuers_fit {
+        let detail = format!("it must be {} of the right kinds below the root, leaf first", shape.below);
+        return Err(fault(ItemFault::Chain, &detail));
+    }
+    if last.is_some_and(|last| !root.anchor.is(last.der())) {
+        return Err(fault(ItemFault::UntrustedRoot, "the chain ends at a root that is not the trust anchor"));
+    }
+    let issuers = certificates.iter().skip(1).chain([root.certificate(item)?]);
+    for (certificate, issuer) in certificates.iter().zip(issuers) {
+        if !certificate.is_signed_by(issuer) {
+            let detail =
+                "a certificate is not signed by the next one: it was changed, or the chain was assembled";
+            return Err(fault(ItemFault::ChainSignature, detail));
+        }
+        if certificate.issuer() != issuer.subject() {
+            return Err(fault(
+                ItemFault::Chain,
+                "a certificate names another issuer than the one that signed it",
+            ));
+        }
+    }
+    Ok(certificates)
+}
+
+/// Whether `now` lies within the validity of all certificates.
+pub(crate) fn check_validity(item: Item, certificates: &[Certificate<'_>], now: u64) -> Result<(), Error> {
+    for (from, until) in certificates.iter().map(Certificate::window) {
+        if !(from..until).contains(&now) {
+            let detail =
+                format!("a certificate is valid from {from} to {until} (Unix time), and it is {now}");
+            return Err(Error::item(item, ItemFault::CertExpired, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Whether `now` lies between an item's issue and its next update; that second does not count, as in revocation lists.
+pub(crate) fn check_window(item: Item, (from, until): (u64, u64), now: u64) -> Result<(), Error> {
+    if now < from {
+        let detail = format!("issued at {from} (Unix time), and it is {now}: check the clock");
+        return Err(Error::item(item, ItemFault::NotYetValid, detail));
+    }
+    if now >= until {
+        let detail = format!("good until {until} (Unix time), and it is {now}: fetch newer collateral");
+        return Err(Error::item(item, ItemFault::Expired, detail));
+    }
+    Ok(())
+}
+
+/// A revocation list that parses.
+pub(crate) struct Crl<'a> {
+    item: Item,
+    list: CertificateRevocationList<'a>,
+}
+
+impl<'a> Crl<'a> {
+    pub(crate) fn parse(item: Item, der: &'a [u8]) -> Result<Self, Error> {
+        match CertificateRevocationList::from_der(der) {
+            Ok(([], list)) => Ok(Self { item, list }),
+            _ => Err(Error::item(item, ItemFault::Parse, "not one revocation list in DER")),
+        }
+    }
+
+    /// This update, next update. A list without a next update is never good (R28).
+    pub(crate) fn window(&self) -> (u64, u64) {
+        let from = unix(self.list.last_update());
+        (from, self.list.next_update().map_or(from, unix))
+    }
+
+    /// Whether `issuer` made this list.
+    pub(crate) fn check_issuer(&self, issuer: &Certificate<'_>) -> Result<(), Error> {
+        if self.list.issuer().as_raw() != issuer.subject() {
+            let detail = "it is the list of another issuer";
+            return Err(Error::item(self.item, ItemFault::WrongIssuer, detail));
+        }
+        let algorithms = (&self.list.signature_algorithm, &self.list.tbs_cert_list.signature);
+        if !signs(issuer, self.list.tbs_cert_list.as_ref(), algorithms, &self.list.signature_value) {
+            return Err(Error::item(self.item, ItemFault::Signature, "it is not signed by its issuer"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a certificate that is on the list.
+    pub(crate) fn check_revoked(
+        &self,
+        name: &'static str,
+        certificate: &Certificate<'_>,
+    ) -> Result<(), Error> {
+        let serial = certificate.x509.raw_serial();
+        if self.list.iter_revoked_certificates().any(|entry| entry.raw_serial() == serial) {
+            return Err(Error::Revoked(name));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `issuer` signed the inner part of a certificate or list, whose outer part, which no signature covers, agrees.
+fn signs(
+    issuer: &Certificate<'_>,
+    inner: &[u8],
+    (outer_algorithm, inner_algorithm): (&AlgorithmIdentifier<'_>, &AlgorithmIdentifier<'_>),
+    signature: &BitString<'_>,
+) -> bool {
+    outer_algorithm == inner_algorithm
+        && signature.unused_bits == 0
+        && is_signed(issuer.key(), inner, &signature.data)
+}
+
+fn unix(time: ASN1Time) -> u64 {
+    u64::try_from(time.timestamp()).unwrap_or(0)
+}
