@@ -1,1 +1,46 @@
-fn main() {}
+//! The `bulla` command. `ARCHITECTURE.md` has the map; `bulla help` has the commands.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod command;
+mod failure;
+mod files;
+mod limits;
+mod machine;
+mod say;
+
+use args::{Args, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    limits::apply();
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say::failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let machine = args.machine.as_deref();
+    match &args.command {
+        Command::Seal(options) => command::seal::seal(machine, options),
+        Command::Unseal(options) => command::seal::unseal(machine, options),
+        Command::Inspect(options) => command::inspect::run(options),
+        Command::Request(options) => command::request::run(machine, options),
+        Command::Attest(args::Attest::Verify(options)) => command::attest::verify(options),
+        Command::Provider(args::Provider::Serve(options)) => command::provider::serve(options),
+        #[cfg(feature = "sim")]
+        Command::Sim(subcommand) => command::sim::run(subcommand),
+        #[cfg(feature = "sim")]
+        Command::Demo(options) => command::demo::run(options),
+        Command::Completions { shell } => command::manual::completions(*shell),
+        Command::Man { directory } => command::manual::man_pages(directory),
+    }
+}

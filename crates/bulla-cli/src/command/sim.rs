@@ -1,0 +1,66 @@
+//! `bulla sim`: simulated machines.
+
+use std::path::Path;
+
+use bulla_sim::{Machine, TdDescription};
+
+use crate::args::{Sim, Step};
+use crate::failure::Failure;
+use crate::{files, machine, say};
+
+/// Runs a subcommand.
+pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
+    match subcommand {
+        Sim::New { dir } => {
+            Machine::create(dir)?;
+            say::note(format_args!(
+                "simulated machine in {}: its evidence and keys prove nothing",
+                dir.display()
+            ));
+            Ok(())
+        }
+        Sim::Microcode { dir, step } => {
+            let step = match step {
+                Step::Up => bulla_sim::Step::Up,
+                Step::Down => bulla_sim::Step::Down,
+            };
+            Ok(Machine::open(dir)?.microcode(step)?)
+        }
+        Sim::PlatformReset { dir } => Ok(Machine::open(dir)?.platform_reset()?),
+        Sim::Quote { dir, td, report_data, debug, output } => {
+            let mut guest = guest(td)?;
+            if *debug {
+                guest = guest.with_debug();
+            }
+            let quote = Machine::open(dir)?.td_quote(&guest, &parse_report_data(report_data.as_deref())?)?;
+            write(output, &quote)
+        }
+        Sim::Collateral { dir, quote, output } => {
+            let quote = files::read(quote, bulla_protocol::QUOTE_MAX as u64)?;
+            let collateral = Machine::open(dir)?.collateral(&quote, machine::now())?;
+            write(output, collateral.as_bytes())
+        }
+        Sim::Root { dir, output } => write(output, &Machine::open(dir)?.root_der()),
+    }
+}
+
+/// A guest by its name on the command line: `default`, or a TOML file.
+pub(crate) fn guest(td: &str) -> Result<TdDescription, Failure> {
+    if td == "default" {
+        return Ok(TdDescription::default_guest());
+    }
+    Ok(TdDescription::from_toml(&files::read_text(Path::new(td), 64 * 1024)?)?)
+}
+
+fn parse_report_data(hex: Option<&str>) -> Result<[u8; 64], Failure> {
+    let mut data = [0; 64];
+    if let Some(digits) = hex {
+        hex::decode_to_slice(digits, &mut data)
+            .map_err(|_| Failure::usage("--report-data takes 64 bytes: 128 hexadecimal digits"))?;
+    }
+    Ok(data)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    files::output(Some(path), |output| output.write_all(bytes))
+}

@@ -1,0 +1,105 @@
+//! A machine string becomes a machine, here and nowhere else.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bulla_attest::{CollateralSource, Policy, TrustAnchor};
+use bulla_crypto::SystemRandom;
+use bulla_tee::Tee;
+use bulla_tee::sgx::Enclave;
+
+use crate::failure::Failure;
+
+/// A machine, and how its own evidence and that of its neighbours is judged.
+pub(crate) struct Machine {
+    pub(crate) tee: Arc<dyn Tee>,
+    pub(crate) judge: Option<Judge>,
+}
+
+/// What evidence is judged with.
+pub(crate) struct Judge {
+    pub(crate) anchor: TrustAnchor,
+    pub(crate) collateral: Arc<dyn CollateralSource>,
+    pub(crate) policy: Policy,
+    pub(crate) simulated: bool,
+}
+
+/// The machine that the string names.
+pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
+    let machine =
+        machine.ok_or_else(|| Failure::usage(format!("no machine given: add --machine {KINDS}")))?;
+    let (kind, parameter) = machine.split_once(':').unwrap_or((machine, ""));
+    match kind {
+        "sgx" if parameter.is_empty() => {
+            let tee = Arc::new(Enclave::detect(Box::new(SystemRandom))?);
+            Ok(Machine { tee, judge: None })
+        }
+        #[cfg(feature = "sim")]
+        "sim" => simulated::enclave(parameter),
+        #[cfg(feature = "sim")]
+        "sim-td" => simulated::guest(parameter),
+        _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
+    }
+}
+
+#[cfg(feature = "sim")]
+const KINDS: &str = "sgx, sim:DIR or sim-td:DIR[,TDFILE]";
+#[cfg(not(feature = "sim"))]
+const KINDS: &str = "sgx";
+
+/// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(feature = "sim")]
+mod simulated {
+    use bulla_attest::{Collateral, CollateralId, Error, TeeKind};
+    use bulla_sim::{EnclaveIdentity, TeeType};
+
+    use super::*;
+    use crate::command::sim;
+
+    /// `DIR`: this process, as an enclave of the simulated machine.
+    pub(super) fn enclave(dir: &str) -> Result<Machine, Failure> {
+        let machine = bulla_sim::Machine::open(dir)?;
+        let tee = Arc::new(machine.enclave(&EnclaveIdentity::of_this_process(&machine)?)?);
+        Ok(Machine { tee, judge: Some(judge(machine)?) })
+    }
+
+    /// `DIR[,TDFILE]`: a TDX guest of the simulated machine.
+    pub(super) fn guest(parameter: &str) -> Result<Machine, Failure> {
+        let (dir, td) = parameter.split_once(',').unwrap_or((parameter, "default"));
+        let machine = bulla_sim::Machine::open(dir)?;
+        let tee = Arc::new(machine.guest(sim::guest(td)?));
+        Ok(Machine { tee, judge: Some(judge(machine)?) })
+    }
+
+    fn judge(machine: bulla_sim::Machine) -> Result<Judge, Failure> {
+        let anchor = TrustAnchor::from_der(&machine.root_der())?;
+        let policy = Policy::strict().allow_simulated();
+        Ok(Judge { anchor, policy, collateral: Arc::new(Provisioning(machine)), simulated: true })
+    }
+
+    /// The provisioning service of a simulated machine.
+    struct Provisioning(bulla_sim::Machine);
+
+    impl CollateralSource for Provisioning {
+        fn collateral(&self, id: &CollateralId) -> Result<Collateral, Error> {
+            let tee = match id.tee {
+                TeeKind::Sgx => TeeType::Sgx,
+                TeeKind::Tdx => TeeType::Tdx,
+                _ => {
+                    return Err(Error::CollateralUnavailable(
+                        "a simulated machine has none of that kind".into(),
+                    ));
+                }
+            };
+            let json = self
+                .0
+                .collateral_for(tee, now())
+                .map_err(|error| Error::CollateralUnavailable(error.to_string()))?;
+            Collateral::from_json(json.as_bytes())
+        }
+    }
+}
