@@ -30,12 +30,6 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Reads a whole text of at most `limit` bytes.
-pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
-    String::from_utf8(read(path, limit)?)
-        .map_err(|_| Failure::usage(format!("{} is not a text file", path.display())))
-}
-
 /// Lets `write` produce an output. A file appears whole, replacing what was there, or not at all.
 pub(crate) fn output<E>(
     path: Option<&Path>,

@@ -1,1 +1,68 @@
-//! Placeholder.
+//! Floor 4 of bulla: the key provider. It runs in an SGX enclave and gives each TDX guest on the same machine a key
+//! derived from that guest's measurements, which is the sealing key that TDX itself does not have.
+//!
+//! One request walks one way, through one module per step:
+//!
+//! ```text
+//! admit → challenge → verify → colocate → authorize → derive → wrap → sign → record → answer
+//! ```
+//!
+//! | step | what it settles |
+//! |---|---|
+//! | `admit` | who may hold a connection and memory, and for how long; the frames of both listeners |
+//! | `challenge` | that a v1 order is fresh and came over the connection that asked for it |
+//! | `verify` | that the quote is genuine, and its platform and guest acceptable |
+//! | `colocate` | that the guest runs on this machine |
+//! | `authorize` | that the evidence is for this request, and which registers bind the key |
+//! | `derive` | the key (`docs/spec/derivation.md`) |
+//! | `wrap` | encryption to the guest's one-time public key |
+//! | `sign` | proof that this provider made the answer |
+//! | `record` | the line in the audit log, written before the key leaves |
+//! | `answer` | the walk itself |
+//!
+//! What peers and provider say to each other is in `docs/spec/protocol.md`. The library takes any
+//! [`bulla_tee::Tee`]; only the command knows how to make one, and nothing here knows the simulator.
+//!
+//! ```no_run
+//! # fn machine() -> (std::sync::Arc<dyn bulla_tee::Tee>, std::sync::Arc<dyn bulla_attest::CollateralSource>) { todo!() }
+//! use bulla_attest::TrustAnchor;
+//! use bulla_provider::{Listeners, Provider, Settings};
+//!
+//! let settings = Settings::load("provider.toml".as_ref())?;
+//! let (tee, collateral) = machine();
+//! let provider = Provider::start(tee, collateral, TrustAnchor::intel(), &settings)?;
+//! eprintln!("{}", provider.identity());
+//! bulla_provider::runtime()?.block_on(async {
+//!     let listeners = Listeners::bind(&settings.listen).await?;
+//!     bulla_provider::serve(provider, listeners, std::future::pending()).await
+//! })?;
+//! # Ok::<(), bulla_provider::Error>(())
+//! ```
+
+mod admit;
+mod answer;
+mod authorize;
+mod challenge;
+mod clock;
+mod collateral;
+mod colocate;
+mod custody;
+mod derive;
+mod error;
+mod own;
+mod policy;
+mod provider;
+mod record;
+mod refusal;
+mod settings;
+mod sign;
+mod verify;
+mod work;
+mod wrap;
+
+pub use admit::{Listeners, serve};
+pub use error::Error;
+pub use policy::DEVELOPMENT_AUTHORITY;
+pub use provider::{Provider, ProviderIdentity};
+pub use settings::{Listen, Settings};
+pub use work::runtime;

@@ -49,7 +49,9 @@ pub(crate) fn guest(td: &str) -> Result<TdDescription, Failure> {
     if td == "default" {
         return Ok(TdDescription::default_guest());
     }
-    Ok(TdDescription::from_toml(&files::read_text(Path::new(td), 64 * 1024)?)?)
+    let text = String::from_utf8(files::read(Path::new(td), 64 * 1024)?)
+        .map_err(|_| Failure::usage(format!("{td} is not a text file")))?;
+    Ok(TdDescription::from_toml(&text)?)
 }
 
 fn parse_report_data(hex: Option<&str>) -> Result<[u8; 64], Failure> {
