@@ -47,7 +47,7 @@ pub fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &Info) -> Secret<N> {
     })
 }
 
-/// As [`hkdf`], to a length known only at run time, at most 8,160 bytes.
+/// As [`hkdf()`], to a length known only at run time, at most 8,160 bytes.
 ///
 /// # Errors
 /// [`TooLong`] for more.
