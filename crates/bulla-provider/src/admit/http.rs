@@ -1,0 +1,151 @@
+//! Protocol v1 over HTTP/1.1. Refusals are problem documents (RFC 9457).
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+
+use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::extract::{Extension, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tower::ServiceExt;
+
+use bulla_protocol::v1::{Answer, Challenge, Order, Statement};
+use bulla_protocol::{BODY_MAX, Code, Problem};
+
+use super::Service;
+use super::places::{ARRIVAL, Body, PIECE, Seat, WRITING};
+use crate::record::Mode;
+use crate::refusal::Refusal;
+
+/// The most that a request's head may have, in bytes, and what hyper may buffer for a connection.
+const BUFFER: usize = 16 * 1024;
+
+/// Speaks until the peer leaves.
+pub(super) async fn speak(service: &Arc<Service>, stream: TcpStream, seat: &Arc<Seat>) {
+    let router = router(Arc::clone(service));
+    let answer = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(seat));
+        let answering = router.clone().oneshot(request.map(HttpBody::new));
+        async move { Ok::<_, Infallible>(answering.await.unwrap_or_else(|never| match never {})) }
+    });
+    // Deadlines are the seat's, over all phases; hyper's own, which knows only heads, is off.
+    let speaking = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), answer);
+    if speaking.await.is_err() {
+        service.refused(Mode::V1, &Refusal::new(Code::Malformed, "malformed.http"));
+    }
+}
+
+fn router(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/v1/provider", get(statement))
+        .route("/v1/challenge", get(challenge))
+        .route("/v1/keys", post(keys))
+        .route("/health/live", get(live))
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .with_state(service)
+}
+
+type Here = State<Arc<Service>>;
+type Seated = Extension<Arc<Seat>>;
+
+async fn statement(State(service): Here, Extension(seat): Seated) -> Response {
+    let asked = service.walk(|provider| provider.statement());
+    respond::<Statement>(&service, &seat, asked).await
+}
+
+async fn challenge(State(service): Here, Extension(seat): Seated) -> Response {
+    let issued = async {
+        let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(service.provider.challenges.issue(&mut ledger, Instant::now()))
+    };
+    respond::<Challenge>(&service, &seat, issued).await
+}
+
+async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
+    let order = match order(&service, &seat, body).await {
+        Ok(order) => order,
+        Err(refusal) => return problem(&service, &refusal),
+    };
+    let answered = service.walk(move |provider| provider.answer(&order));
+    respond::<Answer>(&service, &seat, answered).await
+}
+
+async fn live() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+async fn nothing(State(service): Here) -> Response {
+    problem(&service, &Code::NotFound.into())
+}
+
+/// Answers a complete request; the connection does not give way meanwhile.
+async fn respond<T: serde::Serialize>(
+    service: &Service,
+    seat: &Seat,
+    answer: impl Future<Output = Result<T, Refusal>>,
+) -> Response {
+    if let Err(refusal) = seat.answering() {
+        return problem(service, &refusal);
+    }
+    let response = match answer.await {
+        Ok(answer) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response(),
+        Err(refusal) => problem(service, &refusal),
+    };
+    seat.resting();
+    response
+}
+
+/// An order that is whole, well-formed, fresh and for this provider; its evidence was not looked at (R50).
+async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<Order, Refusal> {
+    seat.within(ARRIVAL + WRITING);
+    let body = timeout(ARRIVAL, whole(seat, body)).await.map_err(|_| Refusal::from(Code::Timeout))??;
+    let order = Order::from_json(&body.bytes)?;
+    {
+        let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        service.provider.challenges.redeem(&mut ledger, &order.request.challenge, Instant::now())?;
+    }
+    service.provider.order_is_ours(&order.request)?;
+    Ok(order)
+}
+
+/// The body, as it arrives (R47).
+async fn whole<'a>(seat: &'a Seat, mut body: HttpBody) -> Result<Body<'a>, Refusal> {
+    let mut whole = Body::new(seat);
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| Refusal::new(Code::Malformed, "malformed.cut"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if whole.bytes.len() + data.len() > BODY_MAX {
+            return Err(Code::TooLarge.into());
+        }
+        for piece in data.chunks(PIECE) {
+            whole.reserve(piece.len()).await?;
+            whole.bytes.extend_from_slice(piece);
+        }
+    }
+    Ok(whole)
+}
+
+fn problem(service: &Service, refusal: &Refusal) -> Response {
+    service.refused(Mode::V1, refusal);
+    let status =
+        StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let media = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
+    (status, media, Json(Problem::from(refusal.code))).into_response()
+}

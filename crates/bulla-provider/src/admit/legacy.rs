@@ -1,0 +1,71 @@
+//! The frames of the earlier providers: a length, a body, a length, a body. A refusal closes the connection.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use bulla_protocol::{Code, legacy};
+
+use super::Service;
+use super::places::{Body, PIECE, Seat, WRITING};
+use crate::record::Mode;
+use crate::refusal::Refusal;
+
+/// Speaks until the peer leaves or is refused.
+pub(super) async fn speak(service: &Arc<Service>, mut stream: TcpStream, seat: &Seat) {
+    while let Some(answered) = exchange(service, &mut stream, seat).await {
+        if let Err(refusal) = answered {
+            return service.refused(Mode::Legacy, &refusal);
+        }
+        seat.resting();
+    }
+}
+
+/// One request and its response; `None` where the peer has left.
+async fn exchange(
+    service: &Arc<Service>,
+    stream: &mut TcpStream,
+    seat: &Seat,
+) -> Option<Result<(), Refusal>> {
+    let mut prefix = [0; 4];
+    let (first, rest) = prefix.split_at_mut(1);
+    stream.read_exact(first).await.ok()?;
+    seat.arriving();
+    stream.read_exact(rest).await.ok()?;
+    match answer(service, stream, seat, prefix).await {
+        Ok(response) => {
+            seat.within(WRITING);
+            stream.write_all(&response).await.ok().map(Ok)
+        }
+        Err(refusal) => Some(Err(refusal)),
+    }
+}
+
+async fn answer(
+    service: &Arc<Service>,
+    stream: &mut TcpStream,
+    seat: &Seat,
+    prefix: [u8; 4],
+) -> Result<Vec<u8>, Refusal> {
+    let quote = {
+        let body = body(stream, seat, legacy::body_length(prefix)?).await?;
+        seat.answering()?;
+        legacy::quote(&body.bytes)?
+    };
+    service.walk(move |provider| provider.answer_legacy(&quote)).await
+}
+
+/// The body, in pieces: what was announced costs nothing until it arrives (R47).
+async fn body<'a>(stream: &mut TcpStream, seat: &'a Seat, length: usize) -> Result<Body<'a>, Refusal> {
+    let mut body = Body::new(seat);
+    while body.bytes.len() < length {
+        let start = body.bytes.len();
+        let piece = PIECE.min(length - start);
+        body.reserve(piece).await?;
+        body.bytes.resize(start + piece, 0);
+        let (_, empty) = body.bytes.split_at_mut(start);
+        stream.read_exact(empty).await.map_err(|_| Refusal::new(Code::Malformed, "malformed.cut"))?;
+    }
+    Ok(body)
+}

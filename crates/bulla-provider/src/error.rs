@@ -1,0 +1,121 @@
+//! Why a provider does not start or ends.
+
+use std::io;
+use std::path::PathBuf;
+
+use bulla_crypto::{Class, EntropyFailure};
+
+/// Why a provider does not start or ends. No request can cause one of these (R53).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings are not settings: an unknown key, a wrong type, a value that is not allowed (R108, B44).
+    #[error("the settings are wrong: {0}")]
+    Settings(String),
+
+    /// The machine is real, and there is no signed policy.
+    #[error(
+        "a real machine needs a policy signed by its provider authority, and this version knows only the development \
+         policy of simulated machines: use a later version"
+    )]
+    SignedPolicyNeeded,
+
+    /// The machine is not an SGX enclave.
+    #[error("a key provider runs in an SGX enclave, and this machine is a {0}")]
+    NotAnEnclave(&'static str),
+
+    /// The machine refused.
+    #[error("the machine: {0}")]
+    Machine(#[from] bulla_tee::Error),
+
+    /// There is state, and the record of the root is missing. No new root is made beside it (R95, B39).
+    #[error(
+        "{state_dir} holds {found:?} and no root.request: put the missing file back, because a new root would give every \
+         guest another key; for a new provider name an empty state_dir"
+    )]
+    MissingSeal {
+        /// The state directory.
+        state_dir: PathBuf,
+        /// A file that is there.
+        found: String,
+    },
+
+    /// The record of the root cannot be read.
+    #[error("{path} is damaged ({reason}): put the original back", path = .path.display())]
+    DamagedSeal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The recorded request gives another root than the one that was recorded.
+    #[error(
+        "the root that {path} leads to is not the one that it names: the file or the machine is not the original",
+        path = .path.display()
+    )]
+    OtherRoot {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Another instance works on the same state (R46).
+    #[error("another provider holds {path}: stop it, or use another state_dir", path = .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+
+    /// The local system failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// There is no good randomness (R61).
+    #[error(transparent)]
+    Entropy(#[from] EntropyFailure),
+}
+
+impl Error {
+    /// A stable name for this kind of failure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Settings(_) => "settings.invalid",
+            Self::SignedPolicyNeeded => "provider.signed_policy_needed",
+            Self::NotAnEnclave(_) => "provider.not_an_enclave",
+            Self::Machine(error) => error.code(),
+            Self::MissingSeal { .. } => "state.missing_seal",
+            Self::DamagedSeal { .. } => "state.damaged_seal",
+            Self::OtherRoot { .. } => "state.other_root",
+            Self::Locked { .. } => "state.locked",
+            Self::Io { .. } => "io",
+            Self::Entropy(_) => "entropy.failure",
+        }
+    }
+
+    /// The class of this failure.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Settings(_) | Self::NotAnEnclave(_) => Class::Usage,
+            Self::SignedPolicyNeeded | Self::OtherRoot { .. } => Class::Refused,
+            Self::Machine(error) => error.class(),
+            Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
+            Self::Locked { .. } => Class::Unavailable,
+            Self::Io { .. } | Self::Entropy(_) => Class::Other,
+        }
+    }
+
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: what.into(), source }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(source: io::Error) -> Self {
+        Self::Io { what: "the local system failed".into(), source }
+    }
+}

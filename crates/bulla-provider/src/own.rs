@@ -1,0 +1,126 @@
+//! The provider's own evidence (R37). The host carries quotes between the enclave and the quoting enclave, so a quote is
+//! ours only after it verified, like any guest's, and shows exactly what EREPORT shows in here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bulla_attest::{Claims, CollateralId, Platform, TeeKind};
+use bulla_crypto::{EntropyFailure, Info, SigningKey};
+use bulla_protocol::Code;
+use bulla_protocol::v1::Statement;
+use bulla_tee::{Evidence, EvidenceKind, ReportData, Tee};
+
+use crate::custody::Root;
+use crate::policy::Policy;
+use crate::refusal::Refusal;
+use crate::verify::Judge;
+
+/// Who the provider is, and how it proves it.
+pub(crate) struct Own {
+    tee: Arc<dyn Tee>,
+    judge: Arc<Judge>,
+    key: SigningKey,
+    statement: Statement,
+    simulated: bool,
+    proof: Mutex<Option<Arc<Proof>>>,
+    /// Held by whoever makes a new proof; others do not queue up behind a quoting service that hangs.
+    proving: Mutex<()>,
+}
+
+/// A verified proof of who the provider is.
+pub(crate) struct Proof {
+    pub(crate) statement: Statement,
+    /// The machine that guests have to be on.
+    pub(crate) platform: Platform,
+    valid_until: u64,
+}
+
+impl Own {
+    /// Makes the signing key, which lives as long as the process.
+    pub(crate) fn new(
+        tee: Arc<dyn Tee>,
+        judge: Arc<Judge>,
+        policy: &Policy,
+        root: &Root,
+    ) -> Result<Self, EntropyFailure> {
+        let key = SigningKey::generate()?;
+        let statement = Statement {
+            signing_key: *key.verifying_key().as_bytes(),
+            authority: policy.authority,
+            policy_digest: policy.digest,
+            root_id: *root.id(),
+            quote: Vec::new(),
+        };
+        let (proof, proving) = Default::default();
+        Ok(Self { tee, judge, key, statement, simulated: policy.simulated, proof, proving })
+    }
+
+    /// The signing key's public half, which every request names.
+    pub(crate) const fn verifying_key(&self) -> &[u8; 32] {
+        &self.statement.signing_key
+    }
+
+    pub(crate) fn sign(&self, message: &Info) -> [u8; 64] {
+        self.key.sign(message)
+    }
+
+    /// The current proof, made anew when its collateral has run out.
+    pub(crate) fn proof(&self) -> Result<Arc<Proof>, Refusal> {
+        let now = self.judge.clock.now()?;
+        if let Some(proof) = self.known_proof(now) {
+            return Ok(proof);
+        }
+        let Ok(_proving) = self.proving.try_lock() else {
+            return Err(Refusal::new(Code::SelfEvidenceInvalid, "self.being_proved"));
+        };
+        // The signing key is this process's fresh randomness, so a quote of another run does not carry it.
+        let (quote, claims) = self.quote(&self.statement.report_data())?;
+        let statement = Statement { quote, ..self.statement.clone() };
+        let proof = Arc::new(Proof { statement, platform: claims.platform, valid_until: claims.valid_until });
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&proof));
+        Ok(proof)
+    }
+
+    /// A quote over `data`, and what it says, after it was found to be ours.
+    pub(crate) fn quote(&self, data: &ReportData) -> Result<(Vec<u8>, Claims), Refusal> {
+        let evidence = self.tee.attest(data, EvidenceKind::Quote).map_err(|error| invalid(error.code()))?;
+        let quote = match evidence {
+            Evidence::SgxQuote(quote) if !self.simulated => quote,
+            Evidence::Simulated(evidence) if self.simulated => match *evidence {
+                Evidence::SgxQuote(quote) => quote,
+                _ => return Err(invalid("self.not_an_sgx_quote")),
+            },
+            _ => return Err(invalid("self.not_an_sgx_quote")),
+        };
+        let id = CollateralId::of_quote(&quote).map_err(|error| invalid(error.code()))?;
+        if id.tee != TeeKind::Sgx {
+            return Err(invalid("self.not_an_sgx_quote"));
+        }
+        let claims = self.judge.claims(&quote, &id).map_err(|refusal| match refusal.code {
+            Code::CollateralUnavailable => refusal,
+            _ => invalid(refusal.cause),
+        })?;
+        let identity = self.tee.identity().map_err(|error| invalid(error.code()))?;
+        if claims.identity != identity {
+            return Err(self.distrust("self.other_identity"));
+        }
+        if claims.report_data != *data.as_bytes() {
+            return Err(self.distrust("self.other_report_data"));
+        }
+        Ok((quote, claims))
+    }
+
+    /// Refuses, and has the next request prove everything anew.
+    pub(crate) fn distrust(&self, cause: &'static str) -> Refusal {
+        *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        invalid(cause)
+    }
+
+    fn known_proof(&self, now: u64) -> Option<Arc<Proof>> {
+        let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        proof.as_ref().filter(|proof| now < proof.valid_until).map(Arc::clone)
+    }
+}
+
+fn invalid(cause: &'static str) -> Refusal {
+    Refusal::new(Code::SelfEvidenceInvalid, cause)
+}

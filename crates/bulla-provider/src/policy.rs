@@ -1,0 +1,62 @@
+//! The policy that is compiled in, and the authority it stands under.
+//!
+//! Settings come from the host; this does not. Both the authority and the policy's name and version enter every key, so
+//! a provider under another policy gives other keys instead of the same keys more freely.
+
+use bulla_crypto::sha256;
+
+/// The authority of every provider on a simulated machine: the SHA-256 of `bulla development authority`, so that nobody
+/// holds its key. Real machines have authorities of their own.
+pub const DEVELOPMENT_AUTHORITY: [u8; 32] = [
+    0x5b, 0xa1, 0xd7, 0x4a, 0x89, 0x98, 0x4e, 0x5f, 0x2e, 0x8f, 0x6a, 0x6c, 0xa2, 0xef, 0xab, 0x6b, 0xfc,
+    0x7d, 0x37, 0x91, 0xbb, 0xe3, 0xf3, 0xb4, 0x7a, 0x12, 0x75, 0x8c, 0x21, 0xd1, 0xf5, 0xe1,
+];
+
+/// What the digest of the policy covers.
+const TEXT: &str = "\
+bulla provider policy
+name: strict
+version: 1
+authority: development, on simulated machines only
+custody: hardware
+evidence: TDX quote
+tcb: UpToDate without advisories
+debug: refused
+guest and provider on one machine: required
+";
+
+/// Under which policy keys are released.
+pub(crate) struct Policy {
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) digest: [u8; 32],
+    pub(crate) authority: [u8; 32],
+    /// How evidence is judged, that of guests and the provider's own.
+    pub(crate) appraisal: bulla_attest::Policy,
+    /// Whether evidence must be that of a simulated machine, or must not.
+    pub(crate) simulated: bool,
+}
+
+impl Policy {
+    /// The policy of simulated machines.
+    pub(crate) fn development() -> Self {
+        Self {
+            name: "strict",
+            version: 1,
+            digest: sha256(&[TEXT.as_bytes()]),
+            authority: DEVELOPMENT_AUTHORITY,
+            appraisal: bulla_attest::Policy::strict().allow_simulated(),
+            simulated: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_holds_the_key_of_the_development_authority() {
+        assert_eq!(DEVELOPMENT_AUTHORITY, sha256(&[b"bulla development authority"]));
+    }
+}

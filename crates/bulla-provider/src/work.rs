@@ -1,0 +1,65 @@
+//! Where the blocking steps run, and how many of them at once (R48, R49).
+
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+
+use bulla_protocol::Code;
+
+use crate::refusal::Refusal;
+
+/// The most walks at once: they compute, so more than processors would only cost memory.
+const WALKS_MAX: usize = 4;
+/// How many requests may wait for their walk.
+const QUEUE_MAX: usize = 192;
+/// Enough for a verification, with room; the default of 2 MiB would be for nothing.
+const STACK: usize = 1024 * 1024;
+
+/// The runtime for [`serve`](crate::serve): threads and stacks are fixed and few, as an enclave's memory is.
+///
+/// # Errors
+/// What the system says when it gives no threads.
+pub fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(WALKS_MAX)
+        .thread_stack_size(STACK)
+        .thread_name("bulla-provider")
+        .enable_all()
+        .build()
+}
+
+/// Runs walks, a few at a time.
+pub(crate) struct Work {
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        let walks = available_parallelism().map_or(1, NonZero::get).min(WALKS_MAX);
+        Self {
+            running: Arc::new(Semaphore::new(walks)),
+            waiting: Arc::new(Semaphore::new(walks + QUEUE_MAX)),
+        }
+    }
+
+    /// Runs `walk` off the asynchronous threads. If its caller gives up, it still ends, and only then makes room.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        walk: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Refusal::from(Code::Busy))?;
+        let running =
+            Arc::clone(&self.running).acquire_owned().await.map_err(|_| Refusal::from(Code::Busy))?;
+        let walked = tokio::task::spawn_blocking(move || {
+            let _places = (waiting, running);
+            walk()
+        });
+        walked.await.unwrap_or(Err(Refusal::new(Code::Internal, "internal.walk_ended")))
+    }
+}

@@ -1,0 +1,190 @@
+//! R37, B16, B43: a host that lies about the provider's own quote gets no key out of it, and does not end the service.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
+use bulla_protocol::Code;
+use bulla_protocol::v1::Statement;
+use bulla_provider::Provider;
+use bulla_sim::{EnclaveIdentity, TdDescription};
+use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
+
+use support::{Http, LegacyGuest, Running, Site, Source, enclave_identity, honest, v1_key};
+
+type Lie = Box<dyn Fn(&dyn Tee, &ReportData) -> Result<Evidence, bulla_tee::Error> + Send + Sync>;
+
+/// An enclave whose quotes pass through a host that may lie.
+struct Hosted {
+    enclave: Arc<dyn Tee>,
+    lie: Mutex<Option<Lie>>,
+}
+
+impl Tee for Hosted {
+    fn identity(&self) -> Result<Identity, bulla_tee::Error> {
+        self.enclave.identity()
+    }
+
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
+        self.enclave.bind(policy)
+    }
+
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
+        self.enclave.derive(request)
+    }
+
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
+        match self.lie.lock().unwrap().as_ref() {
+            Some(lie) => lie(self.enclave.as_ref(), data),
+            None => self.enclave.attest(data, kind),
+        }
+    }
+}
+
+fn simulated(quote: Vec<u8>) -> Evidence {
+    Evidence::Simulated(Box::new(Evidence::SgxQuote(quote)))
+}
+
+fn quote(enclave: &dyn Tee, data: &ReportData) -> Vec<u8> {
+    enclave.attest(data, EvidenceKind::Quote).unwrap().bytes().to_vec()
+}
+
+/// Each way to lie, with what the operator's record calls it.
+fn lies(site: &Site) -> Vec<(&'static str, Lie)> {
+    let other_data = ReportData::new(bulla_crypto::Role::ProviderSelf, &[("nonce", &[1])]);
+    let old = quote(site.enclave().as_ref(), &other_data);
+    let machine = site.machine();
+    let mut lies: Vec<(&'static str, Lie)> = vec![
+        ("parse.truncated", Box::new(|_, _| Ok(simulated(b"junk".to_vec())))),
+        ("parse.truncated", Box::new(|_, _| Ok(simulated(Vec::new())))),
+        ("self.other_report_data", Box::new(move |_, _| Ok(simulated(old.clone())))),
+        (
+            "quote.signature",
+            Box::new(|enclave, data| {
+                let mut quote = quote(enclave, data);
+                quote[48 + 320] ^= 1;
+                Ok(simulated(quote))
+            }),
+        ),
+        ("self.not_an_sgx_quote", Box::new(|enclave, data| Ok(Evidence::SgxQuote(quote(enclave, data))))),
+        (
+            "self.not_an_sgx_quote",
+            Box::new(|enclave, data| {
+                Ok(Evidence::Simulated(Box::new(Evidence::SgxReport(quote(enclave, data)))))
+            }),
+        ),
+        (
+            "self.not_an_sgx_quote",
+            Box::new(move |_, data| {
+                Ok(simulated(machine.td_quote(&TdDescription::default_guest(), data.as_bytes()).unwrap()))
+            }),
+        ),
+        (
+            "machine.unavailable",
+            Box::new(|_, _| {
+                Err(bulla_tee::Error::Unavailable { machine: "source of SGX quotes", reason: "EIO".into() })
+            }),
+        ),
+    ];
+    let right = enclave_identity();
+    for other in [
+        EnclaveIdentity { mrenclave: [0x99; 32], ..right.clone() },
+        EnclaveIdentity { mrsigner: [0x99; 32], ..right.clone() },
+        EnclaveIdentity { isv_prod_id: 9, ..right.clone() },
+        EnclaveIdentity { isv_svn: 9, ..right },
+    ] {
+        let other = site.machine().enclave(&other).unwrap();
+        lies.push(("self.other_identity", Box::new(move |_, data| Ok(simulated(quote(&other, data))))));
+    }
+    // The same program on another machine quotes what it was itself asked for, and never what we were.
+    let foreign = quote(Site::new().enclave().as_ref(), &other_data);
+    lies.push(("self.other_report_data", Box::new(move |_, _| Ok(simulated(foreign.clone())))));
+    lies
+}
+
+fn audit_cause(site: &Site) -> String {
+    site.audit().last().unwrap()["cause"].as_str().unwrap_or("released").to_owned()
+}
+
+#[test]
+fn a_lie_from_the_start_gets_no_key_and_ends_with_the_lie() {
+    let site = Site::new();
+    let td = TdDescription::default_guest();
+    for (cause, lie) in lies(&site) {
+        let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(Some(lie)) });
+        let running = site.start_with(hosted.clone());
+        let statement = Http::new(running.http).get::<Statement>("/v1/provider");
+        assert_eq!(statement.unwrap_err(), Code::SelfEvidenceInvalid, "{cause}");
+        assert_eq!(audit_cause(&site), cause);
+        assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none(), "{cause}");
+        *hosted.lie.lock().unwrap() = None;
+        honest(&site, running.legacy);
+        v1_key(&site.machine(), &td, running.http).unwrap();
+    }
+}
+
+#[test]
+fn a_lie_in_a_legacy_answer_gets_no_key() {
+    let site = Site::new();
+    let td = TdDescription::default_guest();
+    for (cause, lie) in lies(&site) {
+        let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(None) });
+        let running = site.start_with(hosted.clone());
+        v1_key(&site.machine(), &td, running.http).unwrap();
+        *hosted.lie.lock().unwrap() = Some(lie);
+        assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none(), "{cause}");
+        *hosted.lie.lock().unwrap() = None;
+        honest(&site, running.legacy);
+    }
+}
+
+/// R36: the machine that a legacy answer's quote shows is the one that the guest was compared with.
+#[test]
+fn a_quote_of_another_machine_is_not_ours() {
+    let site = Site::new();
+    let td = TdDescription::default_guest();
+    let guest = LegacyGuest::new(&site.machine(), &td);
+    let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(None) });
+    let running = site.start_with(hosted.clone());
+    assert!(guest.key(running.legacy).is_some());
+    let elsewhere = Site::new().enclave();
+    *hosted.lie.lock().unwrap() =
+        Some(Box::new(move |_, data| Ok(simulated(quote(elsewhere.as_ref(), data)))));
+    assert!(guest.key(running.legacy).is_none());
+    assert_eq!(audit_cause(&site), "self.other_machine");
+}
+
+/// A source of collateral that can fail.
+struct Failing(Source, Arc<AtomicBool>);
+
+impl CollateralSource for Failing {
+    fn collateral(&self, id: &CollateralId) -> Result<Collateral, bulla_attest::Error> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(bulla_attest::Error::CollateralUnavailable("the service is down".into()));
+        }
+        self.0.collateral(id)
+    }
+}
+
+/// R51: without collateral nothing is judged; what is known is used while it is valid.
+#[test]
+fn without_collateral_there_is_no_key() {
+    let site = Site::new();
+    let td = TdDescription::default_guest();
+    let down = Arc::new(AtomicBool::new(true));
+    let source = Arc::new(Failing(Source(site.machine_dir()), down.clone()));
+    let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
+    let provider = Provider::start(site.enclave(), source, anchor, &site.settings()).unwrap();
+    let running = Running::new(provider, &site.settings());
+    let statement = Http::new(running.http).get::<Statement>("/v1/provider");
+    assert_eq!(statement.unwrap_err(), Code::CollateralUnavailable);
+    assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none());
+    down.store(false, Ordering::SeqCst);
+    honest(&site, running.legacy);
+    down.store(true, Ordering::SeqCst);
+    honest(&site, running.legacy);
+    v1_key(&site.machine(), &td, running.http).unwrap();
+}

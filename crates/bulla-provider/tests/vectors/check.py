@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Checks derivation-v1.json against docs/spec/derivation.md, with nothing but hashlib and hmac.
+
+Prints how many values were compared; exits 1 on the first that differs.
+"""
+
+import hashlib
+import hmac
+import json
+import pathlib
+import sys
+
+REGISTERS = ["MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER", "MROWNERCONFIG", "MRSERVICETD"]
+ATTRIBUTES_MASK = 0xFF | 1 << 28 | 1 << 29 | 1 << 63
+XFAM_MASK = 0
+
+
+def hkdf(ikm, info, length):
+    """RFC 5869 with SHA-256 and an empty salt."""
+    prk = hmac.new(bytes(32), ikm, hashlib.sha256).digest()
+    okm, block, number = b"", b"", 1
+    while len(okm) < length:
+        block = hmac.new(prk, block + info + bytes([number]), hashlib.sha256).digest()
+        okm, number = okm + block, number + 1
+    return okm[:length]
+
+
+def prefixed(value):
+    return len(value).to_bytes(4, "big") + value
+
+
+def encode(label, parts=()):
+    named = (prefixed(name.encode()) + prefixed(value) for name, value in parts)
+    return prefixed(label.encode()) + b"".join(named)
+
+
+def root_of(machine_key, kind, request):
+    parts = [("custody", b"hardware"), ("kind", kind.encode()), ("request", request)]
+    return hkdf(machine_key, encode("bulla/provider/root/v1", parts), 32)
+
+
+def root_id(root):
+    return hkdf(root, encode("bulla/provider/root-id/v1"), 16)
+
+
+def legacy_seal_key(root):
+    return hkdf(root, encode("bulla legacy v0"), 16)
+
+
+def legacy_key(seal_key, registers):
+    return hashlib.sha256(seal_key + b"".join(registers)).digest()
+
+
+def info_v1(case):
+    guest = {name: bytes.fromhex(value) for name, value in case["guest"].items()}
+    attributes = int.from_bytes(guest["ATTRIBUTES"], "big") & ATTRIBUTES_MASK
+    xfam = int.from_bytes(guest["XFAM"], "big") & XFAM_MASK
+    return encode(
+        "bulla/derived-key/v1",
+        [
+            ("format version", b"\x01"),
+            ("algorithm", case["algorithm"].encode()),
+            ("length", case["length"].to_bytes(2, "big")),
+            ("root id", root_id(bytes.fromhex(case["root"]))),
+            ("authority", bytes.fromhex(case["authority"])),
+            ("policy name", case["policy_name"].encode()),
+            ("policy version", case["policy_version"].to_bytes(4, "big")),
+            ("binding", case["binding"].encode()),
+            *((name, guest[name]) for name in REGISTERS),
+            ("ATTRIBUTES mask", ATTRIBUTES_MASK.to_bytes(8, "big")),
+            ("ATTRIBUTES", attributes.to_bytes(8, "big")),
+            ("XFAM mask", XFAM_MASK.to_bytes(8, "big")),
+            ("XFAM", xfam.to_bytes(8, "big")),
+            ("path", case["path"].encode()),
+            ("purpose", case["purpose"].encode()),
+        ],
+    )
+
+
+def expected(vectors):
+    """Yields name, value in the file, value computed here."""
+    for case in vectors["roots"]:
+        root = root_of(bytes.fromhex(case["machine_key"]), case["kind"], bytes.fromhex(case["request"]))
+        yield case["name"] + ": root", case["root"], root
+        yield case["name"] + ": root id", case["root_id"], root_id(root)
+        yield case["name"] + ": legacy seal key", case["legacy_seal_key"], legacy_seal_key(root)
+    for case in vectors["keys"]:
+        info = info_v1(case)
+        yield case["name"] + ": info", case["info"], info
+        yield case["name"] + ": key", case["key"], hkdf(bytes.fromhex(case["root"]), info, case["length"])
+    for case in vectors["legacy"]:
+        registers = [bytes.fromhex(case[name]) for name in REGISTERS[:5]]
+        yield case["name"], case["key"], legacy_key(bytes.fromhex(case["seal_key"]), registers)
+
+
+def main():
+    path = pathlib.Path(__file__).with_name("derivation-v1.json")
+    count = 0
+    for name, found, wanted in expected(json.loads(path.read_text())):
+        if found != wanted.hex():
+            sys.exit(f"{name}: the file has {found}, and the specification gives {wanted.hex()}")
+        count += 1
+    print(f"{count} values agree")
+
+
+if __name__ == "__main__":
+    main()
