@@ -8,6 +8,7 @@ use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::policy::QuotePolicy;
 use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use tempfile::TempDir;
 
@@ -198,19 +199,25 @@ fn collateral_is_a_day_old_and_lasts_thirty() {
     assert_eq!(machine.collateral(&[3; 47], NOW).unwrap_err().code(), "sim.not_a_quote");
 }
 
-/// R27: the vendor's root and no other, be it by one bit.
+/// R27: the vendor's root and no other, be it of the same name.
 #[test]
 fn another_root_refuses() {
     let (_dir, machine) = new();
-    let (quote, mut root) = (td_quote(&machine), machine.root_der());
+    let quote = td_quote(&machine);
     let json = machine.collateral(&quote, NOW).unwrap();
-    let verify = |root: &[u8]| {
+    let verify = |root: Vec<u8>| {
         let collateral: QuoteCollateralV3 = serde_json::from_str(&json).unwrap();
-        QuoteVerifier::<Engine>::new_with_config(root.to_vec()).verify(&quote, &collateral, NOW).map(drop)
+        QuoteVerifier::<Engine>::new_with_config(root).verify(&quote, &collateral, NOW).map(drop)
     };
-    verify(&root).unwrap();
-    *root.last_mut().unwrap() ^= 1;
-    verify(&root).unwrap_err();
+    verify(machine.root_der()).unwrap();
+
+    let mut impostor = CertificateParams::default();
+    impostor.distinguished_name = DistinguishedName::new();
+    impostor.distinguished_name.push(DnType::CommonName, "Simulated SGX Root CA");
+    impostor.distinguished_name.push(DnType::OrganizationName, "bulla simulator");
+    impostor.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let impostor = impostor.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    verify(impostor.der().to_vec()).unwrap_err();
 }
 
 #[test]
