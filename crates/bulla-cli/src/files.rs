@@ -17,13 +17,19 @@ pub(crate) fn input(path: Option<&Path>) -> Result<Box<dyn Read>, Failure> {
     }
 }
 
-/// Reads a whole input of at most `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+/// Reads an input, and of a longer one the first `limit` bytes.
+pub(crate) fn beginning(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     input(Some(path))?
-        .take(limit + 1)
+        .take(limit)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::file("read", path, &error))?;
+    Ok(bytes)
+}
+
+/// Reads a whole input of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let bytes = beginning(path, limit + 1)?;
     if bytes.len() as u64 > limit {
         return Err(Failure::usage(format!("{} is larger than {limit} bytes", path.display())));
     }

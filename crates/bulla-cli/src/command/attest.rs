@@ -10,8 +10,9 @@ use crate::{files, machine, say};
 
 /// Verifies and prints.
 pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
-    let quote = files::read(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
-    let collateral = files::read(&options.collateral, Collateral::LIMIT as u64 + 1)?;
+    // One byte beyond the limit is enough to be refused for it, by the verifier like everything else.
+    let quote = files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
+    let collateral = files::beginning(&options.collateral, Collateral::LIMIT as u64 + 1)?;
     let mut policy = Policy::strict().allow_statuses(&statuses(&options.tcb)?);
     let anchor = match &options.root {
         None => TrustAnchor::intel(),

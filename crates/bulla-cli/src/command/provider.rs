@@ -1,5 +1,7 @@
 //! `bulla provider serve`.
 
+use std::future::{Future, pending};
+
 use bulla_provider::{Listeners, Provider, Settings, runtime, serve as run};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +35,7 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
 
     let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
     runtime.block_on(async {
+        let interrupted = interrupted();
         let listeners = Listeners::bind(&settings.listen).await?;
         let named =
             [("legacy clients are served on ", &listeners.legacy), ("listening on http://", &listeners.http)];
@@ -41,20 +44,22 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
                 say::note(format_args!("{text}{address}"));
             }
         }
-        run(provider, listeners, interrupted()).await
+        run(provider, listeners, interrupted).await
     })?;
     Ok(())
 }
 
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end the process, which is what is wanted.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ready at the first SIGINT or SIGTERM from now on, not only from when it is waited for.
+fn interrupted() -> impl Future<Output = ()> {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async {
+        let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
+            // Without handlers the signals end the process, which is what is wanted.
+            return pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

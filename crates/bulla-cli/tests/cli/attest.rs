@@ -1,0 +1,327 @@
+//! `attest verify` on quotes of simulated machines.
+
+use serde_json::{Value, json};
+
+use crate::support::{Bulla, Ran, flipped};
+
+const VERIFY: &str = "attest verify quote --collateral collateral --root root";
+
+/// The files `quote`, `collateral` and `root` of the guest `td`.
+fn evidence(bulla: &Bulla, td: &str) {
+    bulla.run(&format!("sim quote host --td {td} -o quote")).ok();
+    bulla.run("sim collateral host quote -o collateral").ok();
+    bulla.run("sim root host -o root").ok();
+}
+
+/// What `--json` says of a refusal, which stands beside the exit code and the talk.
+#[track_caller]
+fn refusal(ran: Ran, exit: i32, code: &str) -> Value {
+    let ran = ran.fails(exit, &[&format!("[{code}]")]);
+    let report: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((&report["verified"], &report["code"]), (&json!(false), &json!(code)));
+    assert!(ran.stderr.contains(report["message"].as_str().unwrap()));
+    report
+}
+
+#[test]
+fn an_up_to_date_guest_is_accepted() {
+    let bulla = Bulla::with_host();
+    bulla.write("td", format!("rtmr3 = \"{}\"\n", "ab".repeat(48)));
+    bulla.run(&format!("sim quote host --td td --report-data {} -o quote", "5c".repeat(64))).ok();
+    bulla.run("sim collateral host quote -o collateral").ok();
+    bulla.run("sim root host -o root").ok();
+
+    let report = bulla.run(&format!("{VERIFY} --json")).json();
+    let ppid = bulla.value("host/machine.toml", "ppid");
+    for (name, value) in [
+        ("verified", json!(true)),
+        ("tcb_status", json!("UpToDate")),
+        ("advisory_ids", json!([])),
+        ("simulated", json!(true)),
+        ("tee", json!("tdx")),
+        ("rtmr3", json!("ab".repeat(48))),
+        ("mrconfigid", json!("00".repeat(48))),
+        ("report_data", json!("5c".repeat(64))),
+        ("ppid", json!(ppid.trim_matches('"'))),
+    ] {
+        assert_eq!(report[name], value, "{name}");
+    }
+    assert!(report.get("code").is_none());
+    let text = bulla.run(VERIFY).text();
+    assert!(text.contains("UpToDate") && text.contains(&"ab".repeat(48)), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("simulated") && line.ends_with("true")), "{text}");
+}
+
+/// R27, R110: what is simulated has no place under Intel's root.
+#[test]
+fn simulated_evidence_is_refused_without_its_root() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let ran = bulla.run("attest verify quote --collateral collateral --json");
+    refusal(ran, 10, "tcb_info.untrusted_root");
+    bulla.write("root", "no certificate");
+    bulla.run(VERIFY).fails(2, &["[usage.trust_anchor]"]);
+}
+
+/// R22: the default accepts exactly UpToDate without advisories.
+#[test]
+fn an_old_platform_is_refused_and_shown() {
+    let bulla = Bulla::with_host();
+    bulla.run("sim microcode host down").ok();
+    evidence(&bulla, "default");
+    let report = refusal(bulla.run(&format!("{VERIFY} --json")), 12, "policy.tcb_status");
+    assert_eq!(report["tcb_status"], "OutOfDate");
+    assert_eq!(report["advisory_ids"], json!(["SIM-SA-00001"]));
+    bulla.run(VERIFY).fails(12, &["OutOfDate", "SIM-SA-00001"]);
+    refusal(bulla.run(&format!("{VERIFY} --json --tcb sw-hardening-needed")), 12, "policy.tcb_status");
+
+    for accepting in ["up-to-date,out-of-date", "out-of-date", "OutOfDate"] {
+        let report = bulla.run(&format!("{VERIFY} --json --tcb {accepting}")).json();
+        assert_eq!(report["tcb_status"], "OutOfDate", "{accepting}");
+        assert_eq!(report["advisory_ids"], json!(["SIM-SA-00001"]), "{accepting}");
+    }
+    bulla.run(&format!("{VERIFY} --tcb old")).fails(2, &["`old` is not a TCB status"]);
+}
+
+/// R22: nothing on the command line accepts a revoked platform.
+#[test]
+fn a_revoked_platform_is_refused_by_every_policy() {
+    let bulla = Bulla::with_host();
+    for _ in 0..5 {
+        bulla.run("sim microcode host down").ok();
+    }
+    evidence(&bulla, "default");
+    let report = refusal(bulla.run(&format!("{VERIFY} --json")), 10, "tcb.revoked");
+    assert_eq!(report["tcb_status"], "Revoked");
+    let line = format!("{VERIFY} --json --tcb up-to-date,out-of-date,revoked");
+    assert_ne!(bulla.run(&line).code, 0);
+}
+
+/// R23, B9.
+#[test]
+fn a_debug_guest_is_refused() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default --debug");
+    refusal(bulla.run(&format!("{VERIFY} --json")), 10, "policy.debug");
+    refusal(bulla.run(&format!("{VERIFY} --json --tcb out-of-date")), 10, "policy.debug");
+    bulla.write("td", "debug = true\n");
+    evidence(&bulla, "td");
+    refusal(bulla.run(&format!("{VERIFY} --json")), 10, "policy.debug");
+    bulla.write("td", "attributes = 0x30000000\n");
+    evidence(&bulla, "td");
+    refusal(bulla.run(&format!("{VERIFY} --json")), 10, "policy.migratable");
+}
+
+/// R28, B14: the time is the caller's.
+#[test]
+fn collateral_is_good_for_a_time() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let until = bulla.run(&format!("{VERIFY} --json")).json()["valid_until"].as_u64().unwrap();
+    bulla.run(&format!("{VERIFY} --at {}", until - 1)).ok();
+    for late in [until, 4_000_000_000, u64::MAX] {
+        refusal(bulla.run(&format!("{VERIFY} --json --at {late}")), 12, "tcb_info.expired");
+    }
+    for early in [0, 1_000_000_000] {
+        refusal(bulla.run(&format!("{VERIFY} --json --at {early}")), 10, "tcb_info.not_yet_valid");
+    }
+    for bad in ["-1", "soon", "18446744073709551616"] {
+        bulla.run(&format!("{VERIFY} --at={bad}")).fails(2, &["--at"]);
+    }
+}
+
+/// The offsets of a quote of version 4.
+mod at {
+    pub(crate) const SIGNED_LENGTH: usize = 632;
+    pub(crate) const SIGNATURE: usize = 636;
+    pub(crate) const KEY: usize = 700;
+    pub(crate) const OUTER_TYPE: usize = 764;
+    pub(crate) const OUTER_LENGTH: usize = 766;
+    pub(crate) const QE_REPORT: usize = 770;
+    pub(crate) const QE_SIGNATURE: usize = 1154;
+    pub(crate) const AUTH_LENGTH: usize = 1218;
+    pub(crate) const AUTH: usize = 1220;
+    pub(crate) const INNER_TYPE: usize = 1252;
+    pub(crate) const INNER_LENGTH: usize = 1254;
+    pub(crate) const CHAIN: usize = 1258;
+}
+
+/// Verifies a quote that was changed.
+fn changed(bulla: &Bulla, quote: &[u8]) -> Ran {
+    bulla.write("changed", quote);
+    bulla.run(&format!("{} --json", VERIFY.replace("quote", "changed")))
+}
+
+fn with(quote: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut quote = quote.to_vec();
+    quote[at..at + bytes.len()].copy_from_slice(bytes);
+    quote
+}
+
+/// B5: cut at each boundary, and with something behind the end.
+#[test]
+fn a_quote_of_another_length_is_damaged() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let quote = bulla.read("quote");
+    let boundaries = [
+        0,
+        1,
+        47,
+        48,
+        at::SIGNED_LENGTH,
+        635,
+        at::SIGNATURE,
+        at::KEY,
+        at::OUTER_TYPE,
+        at::QE_REPORT,
+        at::QE_SIGNATURE,
+        at::AUTH_LENGTH,
+        at::AUTH,
+        at::INNER_TYPE,
+        at::CHAIN,
+        quote.len() - 1,
+    ];
+    for length in boundaries {
+        let ran = changed(&bulla, &quote[..length]);
+        assert_eq!(ran.code, 11, "cut at {length}: {}", ran.stderr);
+        refusal(ran, 11, "parse.truncated");
+    }
+    refusal(changed(&bulla, &[&quote[..], b"\x01"].concat()), 11, "parse.trailing_bytes");
+    refusal(changed(&bulla, &[&quote[..], b"extra"].concat()), 11, "parse.trailing_bytes");
+    // Larger than any quote, by one and by much.
+    let limit = 32 * 1024;
+    for length in [limit + 1, limit + 2, 4 * limit] {
+        refusal(changed(&bulla, &vec![4; length]), 11, "parse.too_large");
+    }
+    refusal(bulla.run(&format!("{} --json", VERIFY.replace("quote", "/dev/zero"))), 11, "parse.too_large");
+}
+
+/// B6.
+#[test]
+fn a_quote_of_an_unlisted_kind_is_refused() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let quote = bulla.read("quote");
+    for version in [0_u16, 1, 2, 6, 65535] {
+        refusal(changed(&bulla, &with(&quote, 0, &version.to_le_bytes())), 11, "parse.version");
+    }
+    for kind in [0_u16, 1, 3, 65535] {
+        refusal(changed(&bulla, &with(&quote, 2, &kind.to_le_bytes())), 11, "parse.att_key_type");
+    }
+    for tee in [0_u32, 1, 0x80, 0x82, u32::MAX] {
+        refusal(changed(&bulla, &with(&quote, 4, &tee.to_le_bytes())), 11, "parse.tee_type");
+    }
+    refusal(changed(&bulla, &flipped(&quote, 12, 0)), 11, "parse.qe_vendor");
+}
+
+/// B7: sizes that overflow, overlap or leave something over.
+#[test]
+fn a_quote_with_lying_sizes_is_damaged() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let quote = bulla.read("quote");
+    for at in [at::SIGNED_LENGTH, at::OUTER_LENGTH, at::INNER_LENGTH] {
+        let real = u32::from_le_bytes(quote[at..at + 4].try_into().unwrap());
+        for size in [0, real - 1, real + 1, 0x7FFF_FFFF, u32::MAX] {
+            let ran = changed(&bulla, &with(&quote, at, &size.to_le_bytes()));
+            assert_eq!(ran.code, 11, "{size} at {at}: {}", ran.stderr);
+        }
+    }
+    for size in [0_u16, 1, 31, 33, u16::MAX] {
+        let ran = changed(&bulla, &with(&quote, at::AUTH_LENGTH, &size.to_le_bytes()));
+        assert_eq!(ran.code, 11, "{size}: {}", ran.stderr);
+    }
+    for (at, code) in [(at::OUTER_TYPE, "parse.cert_type"), (at::INNER_TYPE, "parse.cert_type")] {
+        refusal(changed(&bulla, &with(&quote, at, &[0, 0])), 11, code);
+    }
+    refusal(changed(&bulla, &with(&quote, at::INNER_TYPE, &[1, 0])), 10, "pck.no_chain");
+}
+
+/// B8: one bit, in each part.
+#[test]
+fn a_flipped_bit_in_a_quote_is_found_where_it_is() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let quote = bulla.read("quote");
+    let report_data = at::SIGNED_LENGTH - 64;
+    for (at, code) in [
+        (8, "quote.signature"),
+        (28, "quote.signature"),
+        (48, "quote.signature"),
+        (48 + 136, "quote.signature"),
+        (report_data, "quote.signature"),
+        (at::SIGNED_LENGTH - 1, "quote.signature"),
+        (at::SIGNATURE, "quote.signature"),
+        (at::KEY - 1, "quote.signature"),
+        (at::KEY, "qe_report.binding"),
+        (at::QE_REPORT, "qe_report.signature"),
+        (at::QE_SIGNATURE - 1, "qe_report.signature"),
+        (at::QE_SIGNATURE, "qe_report.signature"),
+        (at::AUTH, "qe_report.binding"),
+    ] {
+        refusal(changed(&bulla, &flipped(&quote, at, 3)), 11, code);
+    }
+    // In the first certificate: behind its header line, every 101st digit made another.
+    let begin = at::CHAIN + "-----BEGIN CERTIFICATE-----\n".len();
+    let end = begin + quote[begin..].iter().position(|byte| *byte == b'-').unwrap();
+    for at in (begin..end).step_by(101) {
+        let other = if quote[at] == b'A' { b'B' } else { b'A' };
+        let ran = changed(&bulla, &with(&quote, at, &[other]));
+        let code = serde_json::from_slice::<Value>(&ran.stdout).unwrap()["code"].as_str().unwrap().to_owned();
+        assert!(ran.code == 11 && code.starts_with("pck."), "byte {at}: {} {code}", ran.code);
+    }
+}
+
+/// B11: collateral is judged like evidence.
+#[test]
+fn edited_collateral_is_refused() {
+    let bulla = Bulla::with_host();
+    bulla.run("sim microcode host down").ok();
+    evidence(&bulla, "default");
+    let collateral = bulla.text("collateral");
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut edited: Value = serde_json::from_str(&collateral).unwrap();
+        edit(&mut edited);
+        bulla.write("collateral", edited.to_string());
+        bulla.run(&format!("{VERIFY} --json"))
+    };
+    let as_text = |value: &Value| value.as_str().unwrap().to_owned();
+    refusal(with(&|_| {}), 12, "policy.tcb_status");
+    let lie = |set: &mut Value| {
+        set["tcb_info"] = as_text(&set["tcb_info"]).replace("OutOfDate", "UpToDate").into();
+    };
+    refusal(with(&lie), 11, "tcb_info.signature");
+    let lie = |set: &mut Value| set["qe_identity"] = (as_text(&set["qe_identity"]) + " ").into();
+    refusal(with(&lie), 11, "qe_identity.signature");
+    refusal(with(&|set| drop(set.as_object_mut().unwrap().remove("pck_crl"))), 11, "collateral.incomplete");
+
+    bulla.write("collateral", "{}");
+    assert_eq!(bulla.run(VERIFY).code, 11);
+    bulla.write("collateral", "no JSON");
+    refusal(bulla.run(&format!("{VERIFY} --json")), 11, "collateral.parse");
+    let line = format!("{} --json", VERIFY.replace("--collateral collateral", "--collateral /dev/zero"));
+    refusal(bulla.run(&line), 11, "collateral.too_large");
+}
+
+#[test]
+fn a_missing_quote_is_named() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    bulla.run(&VERIFY.replace("quote", "missing")).fails(1, &["missing"]);
+    bulla.run("attest verify quote").fails(2, &["--collateral"]);
+    bulla.run("attest verify --collateral collateral").fails(2, &["QUOTE"]);
+}
+
+#[test]
+fn quotes_and_collateral_are_asked_for_with_care() {
+    let bulla = Bulla::with_host();
+    bulla.run("sim quote host --td default --report-data 00 -o quote").fails(2, &["64 bytes"]);
+    bulla.run("sim quote host --td missing -o quote").fails(1, &["missing"]);
+    bulla.write("td", "rtmr4 = \"00\"\n");
+    bulla.run("sim quote host --td td -o quote").fails(2, &["rtmr4"]);
+    bulla.write("noise", "noise");
+    bulla.run("sim collateral host noise -o collateral").fails(11, &["[sim.not_a_quote]"]);
+    bulla.run("sim quote missing --td default -o quote").fails(13, &["missing"]);
+    assert_eq!(bulla.names("."), ["host", "noise", "td"]);
+}

@@ -1,0 +1,13 @@
+//! The command as a user meets it: arguments and files in; exit code, output and files out.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod attest;
+mod damage;
+mod evidence;
+mod guest;
+mod identity;
+mod inspect;
+mod machine;
+mod manual;
+mod sealing;
+mod support;

@@ -1,0 +1,92 @@
+//! Help, usage errors, completions, man pages and the demo.
+
+use crate::support::Bulla;
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let bulla = Bulla::new();
+    for line in ["help", "--help", "-h"] {
+        let help = bulla.run(line).text();
+        for words in
+            ["Exit codes", "10  refused by identity or policy", "13  machine not available", "BULLA_MACHINE"]
+        {
+            assert!(help.contains(words), "{words:?} is not in {help}");
+        }
+    }
+    assert!(bulla.run("--version").text().starts_with("bulla "));
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let bulla = Bulla::new();
+    for line in [
+        "",
+        "open",
+        "seal --context",
+        "seal --context a b c",
+        "seal --contxt a",
+        "inspect",
+        "attest",
+        "attest verify",
+        "provider",
+        "provider serve",
+        "request",
+        "sim",
+        "sim new",
+        "sim microcode host",
+        "completions fish-and-chips",
+        "request --provider http://127.0.0.1:1 --path p --purpose p --length 65536",
+        "seal --context a --provider http://127.0.0.1:1",
+    ] {
+        assert!(bulla.run(line).fails(2, &[]).stdout.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn completions_are_produced_for_each_shell() {
+    let bulla = Bulla::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = bulla.run(&format!("completions {shell}")).text();
+        for word in ["unseal", "platform-reset", "provider-id"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_man_page_for_each_command() {
+    let bulla = Bulla::new();
+    std::fs::create_dir(bulla.path("man")).unwrap();
+    bulla.run("man man").ok();
+    let names = bulla.names("man");
+    for page in
+        ["bulla.1", "bulla-seal.1", "bulla-unseal.1", "bulla-attest-verify.1", "bulla-provider-serve.1"]
+    {
+        assert!(names.iter().any(|name| name == page), "{page} is not in {names:?}");
+    }
+    assert!(bulla.text("man/bulla.1").contains("tampered"));
+    bulla.run("man missing").fails(1, &["missing"]);
+}
+
+/// It checks its own steps.
+#[test]
+fn the_demo_walks_the_whole_way() {
+    let bulla = Bulla::new();
+    bulla.write("yours", "a file of the user");
+    for line in ["demo", "demo yours"] {
+        let told = bulla.run(line).text();
+        for words in [
+            "SIMULATED",
+            "provider serve",
+            "(exit code 10)",
+            "(exit code 11)",
+            "(exit code 12)",
+            "as it should",
+        ] {
+            assert!(told.contains(words), "{words:?} is not in {told}");
+        }
+        assert_eq!(told.contains("byte for byte"), line == "demo yours");
+    }
+    assert_eq!(bulla.names("."), ["yours"]);
+    bulla.run("demo missing").fails(1, &["missing"]);
+}
