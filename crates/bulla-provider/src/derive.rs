@@ -119,7 +119,7 @@ mod tests {
         Root::from_secret(Secret::new(bytes(hex)))
     }
 
-    /// R12: the bytes are those of the committed vectors, which `tests/vectors/check.py` computes by itself.
+    /// R12: the bytes are those of the committed vectors, which `tests/python/derivation.py` of the workspace computes by itself.
     #[test]
     fn roots_are_those_of_the_vectors() {
         for vector in vectors().roots {

@@ -50,10 +50,13 @@ impl Settings {
     /// Reads settings.
     ///
     /// # Errors
-    /// [`Error::Settings`] for anything unknown, missing, duplicate or of a wrong type (R108, B44); for no listener at
-    /// all; for an address that is not a loopback address, because this version authenticates nobody (R52).
+    /// [`Error::Settings`] for anything unknown, missing, empty, duplicate or of a wrong type (R108, B44); for no listener
+    /// at all; for an address that is not a loopback address, because this version authenticates nobody (R52).
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let settings: Self = toml::from_str(text).map_err(|error| Error::Settings(error.to_string()))?;
+        if settings.state_dir.as_os_str().is_empty() {
+            return Err(Error::Settings("state_dir is empty: name a folder, or leave it out".into()));
+        }
         let addresses = [settings.listen.legacy, settings.listen.http];
         if addresses == [None, None] {
             return Err(Error::Settings("[listen] names neither legacy nor http: turn one on".into()));
@@ -99,6 +102,7 @@ mod tests {
             "machine = \"sim:m\"\n",
             "[listen]\nhttp = \"127.0.0.1:8443\"\n",
             &format!("root = \"x\"\n{GOOD}"),
+            &format!("state_dir = \"\"\n{GOOD}"),
             &format!("state-dir = \"x\"\n{GOOD}"),
             &format!("{GOOD}https = \"127.0.0.1:1\"\n"),
             &format!("{GOOD}[policy]\ntcb = \"any\"\n"),

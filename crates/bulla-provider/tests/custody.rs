@@ -4,8 +4,6 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bulla_attest::TrustAnchor;
@@ -141,29 +139,6 @@ fn settings_lead_to_a_refusal_or_to_another_root() {
     // listen.legacy and listen.http choose addresses and nothing else: see the settings' own tests for those refused.
     let text = "machine = \"sim:m\"\nauthority = \"00\"\n[listen]\nhttp = \"127.0.0.1:1\"\n";
     assert_eq!(Settings::from_toml(text).unwrap_err().code(), "settings.invalid");
-}
-
-/// R46: one state, one provider. The lock is one of the system, so another program shows it.
-#[test]
-fn a_second_instance_is_refused() {
-    let site = Site::new();
-    fs::create_dir(site.state_dir()).unwrap();
-    let holder = "import fcntl, sys\nfile = open(sys.argv[1], 'w')\nfcntl.lockf(file, fcntl.LOCK_EX)\n\
-                  print('held', flush=True)\nsys.stdin.read()";
-    let mut child = Command::new("python3")
-        .args(["-c", holder])
-        .arg(site.state_dir().join("lock"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "held\n");
-    assert_eq!(code(site.provider()), "state.locked");
-    child.stdin.take().unwrap().flush().unwrap();
-    child.wait().unwrap();
-    assert_eq!(code(site.provider()), "started");
 }
 
 /// Says that it is another machine than it is.

@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
@@ -157,34 +156,55 @@ fn a_quote_of_another_machine_is_not_ours() {
     assert_eq!(audit_cause(&site), "self.other_machine");
 }
 
-/// A source of collateral that can fail.
-struct Failing(Source, Arc<AtomicBool>);
+/// What a source of collateral does.
+#[derive(Clone, Copy)]
+enum Delivery {
+    Right,
+    Nothing,
+    Tampered,
+}
 
-impl CollateralSource for Failing {
+struct Unreliable(Source, Arc<Mutex<Delivery>>);
+
+impl CollateralSource for Unreliable {
     fn collateral(&self, id: &CollateralId) -> Result<Collateral, bulla_attest::Error> {
-        if self.1.load(Ordering::SeqCst) {
-            return Err(bulla_attest::Error::CollateralUnavailable("the service is down".into()));
+        let delivery = *self.1.lock().unwrap();
+        let right = self.0.collateral(id)?;
+        match delivery {
+            Delivery::Right => Ok(right),
+            Delivery::Nothing => {
+                Err(bulla_attest::Error::CollateralUnavailable("the service is down".into()))
+            }
+            Delivery::Tampered => {
+                let json = right.to_json();
+                let tampered = json.replacen("OutOfDate", "UpToDate", 1);
+                assert_ne!(tampered, json);
+                Collateral::from_json(tampered.as_bytes())
+            }
         }
-        self.0.collateral(id)
     }
 }
 
-/// R51: without collateral nothing is judged; what is known is used while it is valid.
+/// R17, R51: without genuine collateral nothing is judged; what is genuine is used while it is valid, and what is not is not
+/// kept.
 #[test]
 fn without_collateral_there_is_no_key() {
     let site = Site::new();
     let td = TdDescription::default_guest();
-    let down = Arc::new(AtomicBool::new(true));
-    let source = Arc::new(Failing(Source(site.machine_dir()), down.clone()));
+    let delivery = Arc::new(Mutex::new(Delivery::Nothing));
+    let source = Arc::new(Unreliable(Source(site.machine_dir()), delivery.clone()));
     let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
     let provider = Provider::start(site.enclave(), source, anchor, &site.settings()).unwrap();
     let running = Running::new(provider, &site.settings());
-    let statement = Http::new(running.http).get::<Statement>("/v1/provider");
-    assert_eq!(statement.unwrap_err(), Code::CollateralUnavailable);
-    assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none());
-    down.store(false, Ordering::SeqCst);
+    for bad in [Delivery::Nothing, Delivery::Tampered] {
+        *delivery.lock().unwrap() = bad;
+        let statement = Http::new(running.http).get::<Statement>("/v1/provider");
+        assert_eq!(statement.unwrap_err(), Code::CollateralUnavailable);
+        assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none());
+    }
+    *delivery.lock().unwrap() = Delivery::Right;
     honest(&site, running.legacy);
-    down.store(true, Ordering::SeqCst);
+    *delivery.lock().unwrap() = Delivery::Nothing;
     honest(&site, running.legacy);
     v1_key(&site.machine(), &td, running.http).unwrap();
 }

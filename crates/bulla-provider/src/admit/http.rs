@@ -44,7 +44,7 @@ pub(super) async fn speak(service: &Arc<Service>, stream: TcpStream, seat: &Arc<
         .header_read_timeout(None)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), answer);
-    if speaking.await.is_err() {
+    if speaking.await.is_err_and(|error| error.is_parse()) {
         service.refused(Mode::V1, &Refusal::new(Code::Malformed, "malformed.http"));
     }
 }

@@ -1,4 +1,5 @@
-//! The frames of the earlier providers: a length, a body, a length, a body. A refusal closes the connection.
+//! The frames of the earlier providers: a length and a body, both ways, once. A refusal closes the connection, and so does
+//! the response, because that is what the existing clients know.
 
 use std::sync::Arc;
 
@@ -12,13 +13,10 @@ use super::places::{Body, PIECE, Seat, WRITING};
 use crate::record::Mode;
 use crate::refusal::Refusal;
 
-/// Speaks until the peer leaves or is refused.
+/// Answers one request.
 pub(super) async fn speak(service: &Arc<Service>, mut stream: TcpStream, seat: &Seat) {
-    while let Some(answered) = exchange(service, &mut stream, seat).await {
-        if let Err(refusal) = answered {
-            return service.refused(Mode::Legacy, &refusal);
-        }
-        seat.resting();
+    if let Some(Err(refusal)) = exchange(service, &mut stream, seat).await {
+        service.refused(Mode::Legacy, &refusal);
     }
 }
 
@@ -36,7 +34,8 @@ async fn exchange(
     match answer(service, stream, seat, prefix).await {
         Ok(response) => {
             seat.within(WRITING);
-            stream.write_all(&response).await.ok().map(Ok)
+            stream.write_all(&response).await.ok()?;
+            stream.shutdown().await.ok().map(Ok)
         }
         Err(refusal) => Some(Err(refusal)),
     }

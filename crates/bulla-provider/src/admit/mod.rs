@@ -161,6 +161,7 @@ async fn recover(error: &io::Error, places: &Places) {
         return;
     }
     tracing::warn!(error = %error.kind(), "a connection could not be accepted");
-    places.make_way();
+    // Whoever comes next may find nobody who had a moment yet; then the breath is all.
+    let _ = places.make_way();
     sleep(PAUSE).await;
 }

@@ -68,20 +68,19 @@ impl WaitedFor {
         self.next
     }
 
-    /// Whose turn it is to go: the oldest that has had its moment. `Err` says when one will have had it.
-    fn oldest(&self) -> Result<Option<u64>, Instant> {
-        let mut soonest = None;
-        for waiters in [&self.fresh, &self.resting] {
-            let Some((number, waiter)) = waiters.first_key_value() else {
-                continue;
-            };
-            let until = waiter.since + MOMENT;
-            if until <= Instant::now() {
-                return Ok(Some(*number));
+    /// Has the oldest go whose moment has passed. `Err` says when the next one's will have, if there is a next one.
+    fn make_way(&mut self) -> Result<(), Option<Instant>> {
+        let first = |waiters: &BTreeMap<u64, Waiter>| {
+            waiters.first_key_value().map(|(number, waiter)| (*number, waiter.since + MOMENT))
+        };
+        let (oldest, now) = ([first(&self.fresh), first(&self.resting)], Instant::now());
+        match oldest.into_iter().flatten().find(|(_, until)| *until <= now) {
+            Some((number, _)) => {
+                self.dismiss(number);
+                Ok(())
             }
-            soonest = Some(soonest.map_or(until, |soonest: Instant| soonest.min(until)));
+            None => Err(oldest.into_iter().flatten().map(|(_, until)| until).min()),
         }
-        soonest.map_or(Ok(None), Err)
     }
 
     /// Who holds most memory for a body, apart from `turn`.
@@ -154,25 +153,18 @@ impl Places {
             if let Ok(place) = Arc::clone(&self.connections).try_acquire_owned() {
                 return Some(place);
             }
-            let oldest = self.lock().oldest();
-            match oldest {
-                Ok(None) => return None,
-                Ok(Some(number)) => {
-                    self.lock().dismiss(number);
-                    return Arc::clone(&self.connections).acquire_owned().await.ok();
-                }
-                Err(until) => sleep_until(until).await,
+            let made_way = self.make_way();
+            match made_way {
+                Ok(()) => return Arc::clone(&self.connections).acquire_owned().await.ok(),
+                Err(moment) => sleep_until(moment?).await,
             }
         }
     }
 
-    /// Has the oldest connection go that is waited for, if there is one.
-    pub(super) fn make_way(&self) {
-        let mut waited_for = self.lock();
-        let oldest = [&waited_for.fresh, &waited_for.resting].into_iter().find_map(BTreeMap::first_key_value);
-        if let Some((&number, _)) = oldest {
-            waited_for.dismiss(number);
-        }
+    /// Has the oldest connection go that is waited for and had its moment. `Err` says when the next one will have had it,
+    /// and `None` that nobody is waited for.
+    pub(super) fn make_way(&self) -> Result<(), Option<Instant>> {
+        self.lock().make_way()
     }
 
     /// Has all go that are waited for, now and later.
@@ -364,6 +356,25 @@ mod tests {
         assert!(!must_go(&answered).await);
     }
 
+    /// R48: where all others rest, a newcomer is not made to wait for its own moment.
+    #[tokio::test(start_paused = true)]
+    async fn who_rests_long_gives_way_at_once() {
+        let places = Arc::new(Places::new());
+        let [resting, fresh] = seats(&places, 2).await.try_into().ok().unwrap();
+        let crowd = seats(&places, CONNECTIONS_MAX - 2).await;
+        crowd.iter().chain([&resting]).for_each(|seat| seat.answering().unwrap());
+        resting.resting();
+        tokio::time::advance(MOMENT).await;
+        drop(fresh);
+        let _young = places.seat().await.unwrap();
+        let begun = Instant::now();
+        let (newcomer, ()) = tokio::join!(places.seat(), async {
+            resting.end().await;
+            drop(resting);
+        });
+        assert!(newcomer.is_some() && begun.elapsed() == Duration::ZERO);
+    }
+
     /// R49: bodies share one budget, and those who hold most of it for nothing lose it.
     #[tokio::test]
     async fn memory_is_bounded_and_comes_back() {
@@ -389,11 +400,12 @@ mod tests {
     #[tokio::test]
     async fn memory_is_not_taken_from_those_who_are_answered() {
         let places = Arc::new(Places::new());
-        let seats = seats(&places, 2).await;
+        let seats = seats(&places, 3).await;
         let mut large = Body::new(&seats[0]);
         large.reserve(BODIES_MAX).await.unwrap();
         seats[0].answering().unwrap();
         assert_eq!(Body::new(&seats[1]).reserve(1).await.unwrap_err().cause, "busy.memory");
+        assert!(!must_go(&seats[2]).await, "who holds no memory has none to give");
     }
 
     /// R48, B2: each phase has its deadline.

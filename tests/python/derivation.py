@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Checks derivation-v1.json against docs/spec/derivation.md, with nothing but hashlib and hmac.
+"""Checks the vectors in a file against docs/spec/derivation.md, with nothing but hashlib and hmac.
+
+usage: derivation.py derivation-v1.json
 
 Prints how many values were compared; exits 1 on the first that differs.
 """
@@ -94,7 +96,7 @@ def expected(vectors):
 
 
 def main():
-    path = pathlib.Path(__file__).with_name("derivation-v1.json")
+    path = pathlib.Path(sys.argv[1])
     count = 0
     for name, found, wanted in expected(json.loads(path.read_text())):
         if found != wanted.hex():
