@@ -27,10 +27,8 @@ mod tagged {
     /// What a piece of evidence is made for. A hash for one role is never one for another.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Role {
-        /// A provider shows its signing key, authority and policy.
+        /// A provider shows its signing key, authority and policy. The key is fresh in every process (R37).
         ProviderKey,
-        /// A provider looks at its own quote, over fresh randomness (R37).
-        ProviderSelf,
         /// A guest asks for a key: the whole canonical request.
         GuestRequest,
     }
@@ -39,7 +37,6 @@ mod tagged {
         const fn tag(self) -> &'static str {
             match self {
                 Self::ProviderKey => "bulla/report-data/provider-key/v1",
-                Self::ProviderSelf => "bulla/report-data/provider-self/v1",
                 Self::GuestRequest => "bulla/report-data/guest-request/v1",
             }
         }
@@ -51,7 +48,7 @@ mod tagged {
         /// ```
         /// use bulla_crypto::{Role, RoleHash};
         ///
-        /// let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[7; 32])]);
+        /// let data = RoleHash::new(Role::ProviderKey, &[("nonce", &[7; 32])]);
         /// assert_ne!(data, RoleHash::new(Role::GuestRequest, &[("nonce", &[7; 32])]));
         /// ```
         pub fn new(role: Role, parts: &[(&str, &[u8])]) -> Self {

@@ -1,18 +1,28 @@
 //! The provider's own evidence (R37). The host carries quotes between the enclave and the quoting enclave, so a quote is
 //! ours only after it verified, like any guest's, and shows exactly what EREPORT shows in here.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use zerocopy::FromZeros;
 
 use bulla_attest::{Claims, CollateralId, Platform, TeeKind};
 use bulla_crypto::{EntropyFailure, Info, SigningKey};
 use bulla_protocol::Code;
 use bulla_protocol::v1::Statement;
+use bulla_tee::sgx::arch::{ReportBody, Targetinfo};
+use bulla_tee::tdx::QuoteHeader;
 use bulla_tee::{Evidence, EvidenceKind, ReportData, Tee};
 
 use crate::custody::Root;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::verify::Judge;
+
+/// Where the report body stands in an SGX quote of version 3, the only one that the verifier takes.
+const QUOTE_BODY: Range<usize> = size_of::<QuoteHeader>()..size_of::<QuoteHeader>() + size_of::<ReportBody>();
+/// Where it stands in a report.
+const REPORT_BODY: Range<usize> = 0..size_of::<ReportBody>();
 
 /// Who the provider is, and how it proves it.
 pub(crate) struct Own {
@@ -99,12 +109,15 @@ impl Own {
             Code::CollateralUnavailable => refusal,
             _ => invalid(refusal.cause),
         })?;
-        let identity = self.tee.identity().map_err(|error| invalid(error.code()))?;
-        if claims.identity != identity {
-            return Err(self.distrust("self.other_identity"));
-        }
         if claims.report_data != *data.as_bytes() {
             return Err(self.distrust("self.other_report_data"));
+        }
+        // EREPORT over the same data: the quote has to show the same body, to the byte.
+        let target = Targetinfo::new_zeroed();
+        let report =
+            self.tee.attest(data, EvidenceKind::Report(&target)).map_err(|error| invalid(error.code()))?;
+        if quote.get(QUOTE_BODY) != report.bytes().get(REPORT_BODY) {
+            return Err(self.distrust("self.other_identity"));
         }
         Ok((quote, claims))
     }

@@ -10,6 +10,7 @@ use bulla_protocol::Code;
 use bulla_protocol::v1::Statement;
 use bulla_provider::Provider;
 use bulla_sim::{EnclaveIdentity, TdDescription};
+use bulla_tee::sgx::arch::Attributes;
 use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
 
 use support::{Http, LegacyGuest, Running, Site, Source, enclave_identity, honest, v1_key};
@@ -36,9 +37,10 @@ impl Tee for Hosted {
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
-        match self.lie.lock().unwrap().as_ref() {
-            Some(lie) => lie(self.enclave.as_ref(), data),
-            None => self.enclave.attest(data, kind),
+        match (kind, self.lie.lock().unwrap().as_ref()) {
+            (EvidenceKind::Quote, Some(lie)) => lie(self.enclave.as_ref(), data),
+            // EREPORT is the processor's, and no host is in between.
+            _ => self.enclave.attest(data, kind),
         }
     }
 }
@@ -53,7 +55,7 @@ fn quote(enclave: &dyn Tee, data: &ReportData) -> Vec<u8> {
 
 /// Each way to lie, with what the operator's record calls it.
 fn lies(site: &Site) -> Vec<(&'static str, Lie)> {
-    let other_data = ReportData::new(bulla_crypto::Role::ProviderSelf, &[("nonce", &[1])]);
+    let other_data = ReportData::new(bulla_crypto::Role::ProviderKey, &[("nonce", &[1])]);
     let old = quote(site.enclave().as_ref(), &other_data);
     let machine = site.machine();
     let mut lies: Vec<(&'static str, Lie)> = vec![
@@ -93,7 +95,8 @@ fn lies(site: &Site) -> Vec<(&'static str, Lie)> {
         EnclaveIdentity { mrenclave: [0x99; 32], ..right.clone() },
         EnclaveIdentity { mrsigner: [0x99; 32], ..right.clone() },
         EnclaveIdentity { isv_prod_id: 9, ..right.clone() },
-        EnclaveIdentity { isv_svn: 9, ..right },
+        EnclaveIdentity { isv_svn: 9, ..right.clone() },
+        EnclaveIdentity { attributes: Attributes { xfrm: 7, ..right.attributes }, ..right },
     ] {
         let other = site.machine().enclave(&other).unwrap();
         lies.push(("self.other_identity", Box::new(move |_, data| Ok(simulated(quote(&other, data))))));

@@ -196,7 +196,7 @@ fn the_identity_is_that_of_the_machine_and_marked() {
 #[test]
 fn a_report_is_evidence_too() {
     let (_parent, _dir, machine) = new();
-    let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[1; 32])]);
+    let data = RoleHash::new(Role::ProviderKey, &[("nonce", &[1; 32])]);
     let target = Targetinfo::new_zeroed();
     let enclave = machine.enclave(&app()).unwrap();
     let Evidence::Simulated(evidence) = enclave.attest(&data, EvidenceKind::Report(&target)).unwrap() else {

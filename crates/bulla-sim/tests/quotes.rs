@@ -56,7 +56,7 @@ fn enclave() -> EnclaveIdentity {
 }
 
 fn sgx_quote(machine: &Machine, identity: &EnclaveIdentity) -> Vec<u8> {
-    let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[9; 32])]);
+    let data = RoleHash::new(Role::ProviderKey, &[("nonce", &[9; 32])]);
     let evidence = machine.enclave(identity).unwrap().attest(&data, EvidenceKind::Quote).unwrap();
     let Evidence::Simulated(inner) = evidence else { panic!("not tagged as simulated") };
     let Evidence::SgxQuote(quote) = *inner else { panic!("not an SGX quote") };
@@ -76,7 +76,7 @@ fn an_sgx_quote_verifies_and_says_who_runs() {
     let report = verified.report.as_sgx().unwrap();
     assert_eq!((report.mr_enclave, report.mr_signer), ([0xE1; 32], [0x51; 32]));
     assert_eq!((report.isv_prod_id, report.isv_svn), (7, 3));
-    let data = RoleHash::new(Role::ProviderSelf, &[("nonce", &[9; 32])]);
+    let data = RoleHash::new(Role::ProviderKey, &[("nonce", &[9; 32])]);
     assert_eq!(&report.report_data, data.as_bytes());
     // R110: the marker is in the signed body.
     assert_eq!(report.cpu_svn[8..], SIMULATED_MARKER);
