@@ -8,9 +8,15 @@ use clap::{Args as Group, Parser, Subcommand, ValueHint};
 #[derive(Debug, Parser)]
 #[command(name = "bulla", version, arg_required_else_help = true, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// The machine to work on: `sgx` (the enclave that this process runs in)
-    #[cfg_attr(feature = "sim", doc = ", `sim:DIR` (an enclave of a simulated machine) or")]
-    #[cfg_attr(feature = "sim", doc = "`sim-td:DIR[,TDFILE]` (a TDX guest of it)")]
+    #[cfg_attr(
+        not(feature = "sim"),
+        doc = "The machine to work on: `sgx` (the enclave that this process runs in)"
+    )]
+    #[cfg_attr(
+        feature = "sim",
+        doc = "The machine to work on: `sgx` (the enclave that this process runs in), `sim:DIR` (an enclave of a simulated \
+               machine) or `sim-td:DIR[,TDFILE]` (a TDX guest of it)"
+    )]
     #[cfg_attr(feature = "sim", arg(env = "BULLA_MACHINE"))]
     #[arg(long, global = true, value_name = "KIND[:PARAM]")]
     pub(crate) machine: Option<String>,

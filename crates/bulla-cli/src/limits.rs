@@ -1,17 +1,26 @@
 //! Bounds that the process sets on itself before anything else, so that no environment variable has to.
 #![allow(unsafe_code, reason = "one call of the C library that has no safe wrapper")]
 
+use std::panic;
+
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+
+use crate::say;
 
 /// Arenas of the allocator. Each beyond the first reserves 64 MiB of address space, and an enclave may have 256 in all; with
 /// one alone, threads that verify wait for each other half of the time.
 const ARENAS: libc::c_int = 2;
 
 /// Few arenas, whatever the number of processors.
-/// No core dumps, and no other process of the same user looks inside (R101).
+/// No core dumps, and no other process of the same user looks inside (R101). A defect says where it is and nothing of what
+/// was at hand, whatever the environment asks for (R98, R99).
 pub(crate) fn apply() {
     // SAFETY: it takes two integers, and no other thread runs yet.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
     // Best effort: some library operating systems do not have the call, and an enclave has no core dumps anyway.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or("an unknown place".into(), ToString::to_string);
+        say::note(format_args!("internal error at {place}: this is a defect of bulla, please report it"));
+    }));
 }

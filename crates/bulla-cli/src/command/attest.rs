@@ -67,7 +67,9 @@ fn advisories(tcb: &Tcb) -> Value {
 }
 
 fn lines(claims: &Claims) -> Vec<(&'static str, Value)> {
+    let tee = if matches!(claims.identity, Identity::Sgx(_)) { "sgx" } else { "tdx" };
     let mut lines = vec![
+        ("tee", tee.into()),
         ("tcb_status", claims.tcb.status.as_str().into()),
         ("advisory_ids", advisories(&claims.tcb)),
         ("evaluation", claims.tcb.evaluation_data_number.into()),
@@ -79,14 +81,13 @@ fn lines(claims: &Claims) -> Vec<(&'static str, Value)> {
     ];
     match &claims.identity {
         Identity::Sgx(enclave) => lines.extend([
-            ("tee", "sgx".into()),
             ("mrenclave", hex::encode(enclave.mrenclave).into()),
             ("mrsigner", hex::encode(enclave.mrsigner).into()),
             ("isv_prod_id", enclave.isv_prod_id.into()),
             ("isv_svn", enclave.isv_svn.into()),
         ]),
         Identity::Tdx(guest) => {
-            lines.extend([("tee", "tdx".into()), ("mrtd", hex::encode(guest.mrtd).into())]);
+            lines.push(("mrtd", hex::encode(guest.mrtd).into()));
             lines.extend(
                 ["rtmr0", "rtmr1", "rtmr2", "rtmr3"]
                     .into_iter()

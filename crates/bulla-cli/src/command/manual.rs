@@ -1,6 +1,5 @@
 //! `bulla completions` and `bulla man`, both made from the one definition of the command line.
 
-use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -8,11 +7,13 @@ use clap_complete::Shell;
 
 use crate::args::Args;
 use crate::failure::Failure;
+use crate::files;
 
 /// Prints completions.
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
-    clap_complete::generate(shell, &mut Args::command(), "bulla", &mut io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "bulla", &mut script);
+    files::output(None, |output| output.write_all(&script))
 }
 
 /// Writes one page for the command and one for each subcommand.

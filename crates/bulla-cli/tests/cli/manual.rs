@@ -1,5 +1,7 @@
 //! Help, usage errors, completions, man pages and the demo.
 
+use std::process::{Command, Stdio};
+
 use crate::support::Bulla;
 
 #[test]
@@ -89,4 +91,24 @@ fn the_demo_walks_the_whole_way() {
     }
     assert_eq!(bulla.names("."), ["yours"]);
     bulla.run("demo missing").fails(1, &["missing"]);
+}
+
+/// A reader that goes away, like `head`, is no defect: completions once ended in a panic.
+#[test]
+fn a_reader_that_leaves_is_no_panic() {
+    for line in [&["completions", "bash"][..], &["help"], &["--version"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bulla"))
+            .args(line)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            matches!(output.status.code(), Some(0 | 1)) && !said.contains("internal error"),
+            "{line:?}: {said}"
+        );
+    }
 }
