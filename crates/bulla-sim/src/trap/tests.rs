@@ -2,8 +2,10 @@ use std::arch::asm;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
-use bulla_crypto::Secret;
+use bulla_crypto::{Role, RoleHash, Secret, SystemRandom};
 use bulla_tee::sgx::arch::{Attributes, KEYNAME_SEAL};
+use bulla_tee::sgx::{Enclave, Processor};
+use bulla_tee::{EvidenceKind, LocalVerifier, Policy, Tee};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::*;
@@ -21,6 +23,35 @@ fn core() -> Core {
         mrseam: [7; 48],
     };
     Core { cpu: Arc::new(cpu), enclave: EnclaveIdentity::new([8; 32], [9; 32], 10, 11) }
+}
+
+/// R15: a backend for real processors refuses this one by the marker in its CPUSVN, whatever it is asked, and a backend for
+/// simulated ones refuses a processor without it.
+#[test]
+fn a_backend_for_real_processors_does_not_work_here() {
+    install().unwrap();
+    let enclave = |processor| Enclave::new(processor, Box::new(SystemRandom), None);
+    let found = |error: bulla_tee::Error| match error {
+        bulla_tee::Error::WrongBackend { found, .. } => found,
+        error => panic!("{error}"),
+    };
+    let simulated = core();
+    let (request, _) =
+        enter(&simulated, || enclave(Processor::Simulated).bind(&Policy::Measurement)).unwrap();
+    enter(&simulated, || {
+        let enclave = enclave(Processor::Real);
+        let data = RoleHash::new(Role::ProviderKey, &[]);
+        assert_eq!(found(enclave.identity().unwrap_err()), "simulated");
+        assert_eq!(found(enclave.bind(&Policy::Measurement).err().unwrap()), "simulated");
+        assert_eq!(found(enclave.derive(&request).err().unwrap()), "simulated");
+        let target = Targetinfo::new_zeroed();
+        assert_eq!(found(enclave.attest(&data, EvidenceKind::Report(&target)).unwrap_err()), "simulated");
+        assert_eq!(found(enclave.verify_report(&ReportMac::new_zeroed()).unwrap_err()), "simulated");
+    });
+    let mut cpu = Arc::try_unwrap(core().cpu).ok().unwrap();
+    cpu.cpusvn = [5; 16];
+    let unmarked = Core { cpu: Arc::new(cpu), ..core() };
+    enter(&unmarked, || assert_eq!(found(enclave(Processor::Simulated).identity().unwrap_err()), "real"));
 }
 
 #[repr(C, align(512))]
