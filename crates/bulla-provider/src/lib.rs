@@ -24,19 +24,21 @@
 //! [`bulla_tee::Tee`]; only the command knows how to make one, and nothing here knows the simulator.
 //!
 //! ```no_run
-//! # fn machine() -> (std::sync::Arc<dyn bulla_tee::Tee>, std::sync::Arc<dyn bulla_attest::CollateralSource>) { todo!() }
-//! use bulla_attest::TrustAnchor;
-//! use bulla_provider::{Listeners, Provider, Settings};
+//! use std::sync::Arc;
 //!
-//! let settings = Settings::load("provider.toml".as_ref())?;
-//! let (tee, collateral) = machine();
-//! let provider = Provider::start(tee, collateral, TrustAnchor::intel(), &settings)?;
-//! eprintln!("{}", provider.identity());
-//! bulla_provider::runtime()?.block_on(async {
-//!     let listeners = Listeners::bind(&settings.listen).await?;
-//!     bulla_provider::serve(provider, listeners, std::future::pending()).await
-//! })?;
-//! # Ok::<(), bulla_provider::Error>(())
+//! use bulla_attest::{CollateralSource, TrustAnchor};
+//! use bulla_provider::{Error, Listeners, Provider, Settings};
+//! use bulla_tee::Tee;
+//!
+//! fn run(tee: Arc<dyn Tee>, collateral: Arc<dyn CollateralSource>) -> Result<(), Error> {
+//!     let settings = Settings::load("provider.toml".as_ref())?;
+//!     let provider = Provider::start(tee, collateral, TrustAnchor::intel(), &settings)?;
+//!     eprintln!("{}", provider.identity());
+//!     bulla_provider::runtime()?.block_on(async {
+//!         let listeners = Listeners::bind(&settings.listen).await?;
+//!         bulla_provider::serve(provider, listeners, std::future::pending()).await
+//!     })
+//! }
 //! ```
 
 mod admit;

@@ -1,6 +1,7 @@
 //! The backend: a program inside an SGX enclave.
 
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 
 use bulla_crypto::{RandomSource, Secret};
 use zerocopy::{FromZeros, IntoBytes};
@@ -44,8 +45,10 @@ impl Enclave {
     /// # Errors
     /// [`Error::Unavailable`] outside one: neither Gramine's nor Occlum's device files are there.
     pub fn detect(random: Box<dyn RandomSource>) -> Result<Self, Error> {
-        const RUNTIMES: [&str; 2] = ["/dev/attestation/user_report_data", "/dev/sgx"];
-        if !RUNTIMES.iter().any(|path| Path::new(path).exists()) {
+        let gramine = fs::exists("/dev/attestation/user_report_data").unwrap_or(false);
+        // On a host, outside of every enclave, drivers make a folder of this name.
+        let occlum = fs::metadata("/dev/sgx").is_ok_and(|found| found.file_type().is_char_device());
+        if !gramine && !occlum {
             let reason = "this process is not inside an SGX enclave; start it under Gramine or Occlum".into();
             return Err(Error::Unavailable { machine: "SGX enclave", reason });
         }
