@@ -1,12 +1,14 @@
 //! A machine string becomes a machine, here and nowhere else.
 
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bulla_attest::{CollateralSource, Policy, TrustAnchor};
 use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
-use bulla_tee::sgx::Enclave;
+use bulla_tee::sgx::{Enclave, Processor};
 
 use crate::failure::Failure;
 
@@ -31,7 +33,8 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
     let (kind, parameter) = machine.split_once(':').unwrap_or((machine, ""));
     match kind {
         "sgx" if parameter.is_empty() => {
-            let tee = Arc::new(Enclave::detect(Box::new(SystemRandom))?);
+            require_enclave()?;
+            let tee = Arc::new(Enclave::new(Processor::Real, Box::new(SystemRandom), None));
             Ok(Machine { tee, judge: None })
         }
         #[cfg(feature = "sim")]
@@ -40,6 +43,18 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         "sim-td" => simulated::guest(parameter),
         _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
     }
+}
+
+/// Refuses outside an SGX enclave, where `ENCLU` would end the process by a signal.
+fn require_enclave() -> Result<(), bulla_tee::Error> {
+    let gramine = fs::exists("/dev/attestation/user_report_data").unwrap_or(false);
+    // On a host, outside of every enclave, drivers make a folder of this name.
+    let occlum = fs::metadata("/dev/sgx").is_ok_and(|found| found.file_type().is_char_device());
+    if gramine || occlum {
+        return Ok(());
+    }
+    let reason = "this process is not inside one; start it under Gramine or Occlum".into();
+    Err(bulla_tee::Error::Unavailable { machine: "SGX enclave", reason })
 }
 
 #[cfg(feature = "sim")]

@@ -181,7 +181,7 @@ fn wrong_settings_stop_the_start() {
         (&PROVIDER.replace("127.0.0.1", "0.0.0.0"), 2, "loopback"),
         (&PROVIDER.replace("sim:host", "sim:missing"), 13, "missing"),
         (&PROVIDER.replace("sim:host", "sim-td:host"), 2, "SGX enclave"),
-        (&PROVIDER.replace("sim:host", "sgx"), 13, "not inside an SGX enclave"),
+        (&PROVIDER.replace("sim:host", "sgx"), 13, "no SGX enclave here"),
         (&PROVIDER.replace("sim:host", "tpm"), 2, "unknown machine"),
     ] {
         bulla.write("provider.toml", settings);

@@ -39,7 +39,7 @@ fn without_a_machine_there_is_usage() {
 #[test]
 fn a_machine_that_is_not_there_is_told_so() {
     let bulla = Bulla::with_host();
-    bulla.run("--machine sgx seal --context wallet").fails(13, &["not inside an SGX enclave"]);
+    bulla.run("--machine sgx seal --context wallet").fails(13, &["no SGX enclave here"]);
     for machine in ["sim:missing", "sim-td:missing", "sim:"] {
         let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
         assert!(ran.fails(13, &["machine.toml", "bulla sim new"]).stdout.is_empty());

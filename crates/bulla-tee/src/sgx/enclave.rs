@@ -1,8 +1,5 @@
 //! The backend: a program inside an SGX enclave.
 
-use std::fs;
-use std::os::unix::fs::FileTypeExt;
-
 use bulla_crypto::{RandomSource, Secret};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -40,22 +37,8 @@ pub struct Enclave {
 }
 
 impl Enclave {
-    /// The enclave that this process runs in.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] outside one: neither Gramine's nor Occlum's device files are there.
-    pub fn detect(random: Box<dyn RandomSource>) -> Result<Self, Error> {
-        let gramine = fs::exists("/dev/attestation/user_report_data").unwrap_or(false);
-        // On a host, outside of every enclave, drivers make a folder of this name.
-        let occlum = fs::metadata("/dev/sgx").is_ok_and(|found| found.file_type().is_char_device());
-        if !gramine && !occlum {
-            let reason = "this process is not inside an SGX enclave; start it under Gramine or Occlum".into();
-            return Err(Error::Unavailable { machine: "SGX enclave", reason });
-        }
-        Ok(Self::new(Processor::Real, random, None))
-    }
-
-    /// An enclave where the caller knows that `ENCLU` works. Elsewhere the first call ends the process with SIGILL.
+    /// The enclave that this process runs in. The caller knows that it does: elsewhere the first `ENCLU` ends the process by
+    /// a signal.
     pub fn new(
         processor: Processor,
         random: Box<dyn RandomSource>,
