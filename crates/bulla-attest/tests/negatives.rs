@@ -5,7 +5,7 @@
 mod common;
 
 use bulla_attest::{Collateral, CollateralId, PckCa, Platform, Policy, TcbStatus};
-use common::{Case, Vectors, code, loose, verify};
+use common::{Case, Vectors, announce, code, loose, verify};
 use serde_json::{Value, json};
 
 /// A genuine quote that verifies, to change things in.
@@ -167,7 +167,7 @@ impl Tally {
     }
 
     fn print(&self, vectors: &Vectors) {
-        println!("{}: {} refusals on the {}", self.0, self.1, vectors.origin);
+        announce(format_args!("{}: {} refusals on the {}", self.0, self.1, vectors.origin));
         assert!(self.1 > 0);
     }
 }
@@ -746,7 +746,7 @@ fn n53_to_n58_same_machine() {
         assert!(third.platform.same_machine(&fourth), "N55");
         pairs += 1;
     }
-    println!("same machine: {pairs} pairs on the {}", vectors.origin);
+    announce(format_args!("same machine: {pairs} pairs on the {}", vectors.origin));
 }
 
 /// B5 to B8: every bit of every byte, and every truncation: refused, and nothing panics.
@@ -771,7 +771,7 @@ fn b5_to_b8_every_flip_and_every_cut_is_refused() {
             cuts += 1;
         }
     }
-    println!("{flips} flips and {cuts} cuts refused on the {}", vectors.origin);
+    announce(format_args!("{flips} flips and {cuts} cuts refused on the {}", vectors.origin));
 }
 
 /// Damage in every part of the collateral: refused, and nothing panics.
@@ -798,5 +798,5 @@ fn every_damaged_item_is_refused() {
         }
     }
     assert_eq!(code(&[], &json!({}), 0, &loose()), "collateral.incomplete");
-    println!("{damages} damaged items refused on the {}", vectors.origin);
+    announce(format_args!("{damages} damaged items refused on the {}", vectors.origin));
 }

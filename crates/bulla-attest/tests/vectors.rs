@@ -7,7 +7,7 @@ use bulla_attest::{
     Claims, Collateral, CollateralId, PckCa, Policy, TcbStatus, TeeKind, TrustAnchor, Verifier,
 };
 use bulla_tee::Identity;
-use common::{Expected, Vectors, loose, verify};
+use common::{Expected, Vectors, announce, loose, verify};
 use serde_json::{Value, json};
 
 #[test]
@@ -75,7 +75,10 @@ fn every_case_has_the_status_and_the_verdict_of_the_table() {
             cases += 1;
         }
     }
-    println!("ran on the {}: {cases} cases, {accepted} accepted by the default policy", vectors.origin);
+    announce(format_args!(
+        "ran on the {}: {cases} cases, {accepted} accepted by the default policy",
+        vectors.origin
+    ));
     assert!(cases > 0 && accepted > 0);
 }
 

@@ -4,6 +4,8 @@
 //! ship inside the `dcap-qvl` package are taken, where cargo unpacked it.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+use std::fmt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -206,4 +208,9 @@ pub fn verify(quote: &[u8], collateral: &Value, now: u64, policy: &Policy) -> Re
 /// The code of the refusal, or "ok".
 pub fn code(quote: &[u8], collateral: &Value, now: u64, policy: &Policy) -> &'static str {
     verify(quote, collateral, now, policy).map_or_else(|error| error.code(), |_| "ok")
+}
+
+/// Says on the terminal what ran. Written past the test harness, which would keep it to itself when the test passes.
+pub fn announce(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
