@@ -4,12 +4,22 @@
 use std::fmt;
 use std::io::{self, Write};
 
+use serde_json::Value;
+
 use crate::failure::Failure;
 
 /// A line of a result.
 pub(crate) fn result(line: impl fmt::Display) {
     // A reader that went away is not our failure.
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// A named value of a result. Texts are escaped: anyone can write an envelope, and the terminal obeys what it is shown.
+pub(crate) fn field(name: &str, value: &Value) {
+    match value.as_str() {
+        Some(text) => result(format_args!("{name:<14} {}", text.escape_debug())),
+        None => result(format_args!("{name:<14} {value}")),
+    }
 }
 
 /// A line of talk.

@@ -98,7 +98,7 @@ impl HpkePrivateKey {
     /// # Errors
     /// [`HpkeError::Entropy`] when there is no good randomness.
     pub fn generate() -> Result<Self, HpkeError> {
-        let ikm = Secret::<32>::new(SystemRandom.array()?);
+        let ikm = SystemRandom.secret::<32>()?;
         let (private, public) = X25519HkdfSha256::derive_keypair(ikm.expose());
         let mut bytes = [0; 32];
         bytes.copy_from_slice(&public.to_bytes());

@@ -26,6 +26,7 @@ mod system {
     use zeroize::Zeroize;
 
     use super::{EntropyFailure, RandomSource};
+    use crate::Secret;
 
     /// AWS-LC's generator: seeded by the operating system, with the processor's `RDRAND` mixed in (R62).
     ///
@@ -47,6 +48,16 @@ mod system {
             let mut bytes = [0; N];
             self.fill(&mut bytes)?;
             Ok(bytes)
+        }
+
+        /// A fresh random secret, drawn in place.
+        ///
+        /// # Errors
+        /// As [`RandomSource::fill`].
+        pub fn secret<const N: usize>(&self) -> Result<Secret<N>, EntropyFailure> {
+            let mut result = Ok(());
+            let secret = Secret::fill_with(|bytes| result = self.fill(bytes));
+            result.map(|()| secret)
         }
     }
 

@@ -24,7 +24,7 @@ impl SigningKey {
     /// # Errors
     /// [`EntropyFailure`] when there is no good randomness.
     pub fn generate() -> Result<Self, EntropyFailure> {
-        let seed = crate::Secret::<32>::new(SystemRandom.array()?);
+        let seed = SystemRandom.secret::<32>()?;
         Ok(Self(Ed25519KeyPair::from_seed_unchecked(seed.expose()).expect("a seed is 32 bytes")))
     }
 

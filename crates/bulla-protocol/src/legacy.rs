@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use bulla_crypto::sha256;
+use bulla_crypto::{Secret, sha256};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -70,9 +70,9 @@ pub fn response(encrypted_key: &[u8], provider_quote: &[u8]) -> Vec<u8> {
 }
 
 /// The key of the earlier providers: SHA-256 of a 16-byte seal key, MRTD and RTMR0 to RTMR3.
-pub fn derived_key(seal_key: &[u8; 16], mrtd: &[u8; 48], rtmr: &[[u8; 48]; 4]) -> [u8; 32] {
+pub fn derived_key(seal_key: &Secret<16>, mrtd: &[u8; 48], rtmr: &[[u8; 48]; 4]) -> Secret<32> {
     let [rtmr0, rtmr1, rtmr2, rtmr3] = rtmr;
-    sha256(&[seal_key, mrtd, rtmr0, rtmr1, rtmr2, rtmr3])
+    Secret::new(sha256(&[seal_key.expose(), mrtd, rtmr0, rtmr1, rtmr2, rtmr3]))
 }
 
 /// A JSON array of bytes, never longer in memory than the limit of a quote and one more.
@@ -152,10 +152,13 @@ mod tests {
     /// The formula over sequential bytes, computed apart with `hashlib`.
     #[test]
     fn the_formula_is_that_of_the_earlier_providers() {
-        let seal_key: [u8; 16] = std::array::from_fn(|i| i as u8);
+        let seal_key = Secret::new(std::array::from_fn(|i| i as u8));
         let register = |n: u8| [n; 48];
         let key = derived_key(&seal_key, &register(1), &[register(2), register(3), register(4), register(5)]);
-        assert_eq!(hex::encode(key), "3745865ad614e9957deb5db878904d6c1f294c444069e9abb5716d35498450e4");
+        assert_eq!(
+            hex::encode(key.expose()),
+            "3745865ad614e9957deb5db878904d6c1f294c444069e9abb5716d35498450e4"
+        );
     }
 
     #[test]

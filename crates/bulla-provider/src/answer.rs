@@ -1,7 +1,6 @@
 //! Step `answer`: the walk itself, in the order of the steps. It blocks, so it runs off the asynchronous threads.
 
 use bulla_attest::CollateralId;
-use bulla_crypto::Secret;
 use bulla_protocol::v1::{Answer, Order, Request, Statement};
 use bulla_protocol::{Code, legacy};
 
@@ -53,7 +52,7 @@ impl Provider {
         let guest = authorize::legacy_guest(&claims)?;
         let to = authorize::legacy_key(&claims)?;
         let seal_key = self.root.legacy_seal_key();
-        let key = Secret::new(legacy::derived_key(seal_key.expose(), &guest.mrtd, &guest.rtmr));
+        let key = legacy::derived_key(&seal_key, &guest.mrtd, &guest.rtmr);
         let sealed_box = wrap::sealed_box(&key, &to)?;
         let own_quote = sign::legacy_quote(&self.own, &proof, &sealed_box)?;
         self.record.release(Mode::Legacy, quote, None)?;

@@ -38,7 +38,7 @@ impl Ledger {
 
 impl Challenges {
     pub(crate) fn new() -> Result<Self, EntropyFailure> {
-        Ok(Self { key: Secret::new(SystemRandom.array()?), start: Instant::now() })
+        Ok(Self { key: SystemRandom.secret()?, start: Instant::now() })
     }
 
     pub(crate) fn issue(&self, ledger: &mut Ledger, now: Instant) -> Challenge {

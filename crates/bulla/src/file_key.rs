@@ -1,8 +1,8 @@
 //! The file key: one random key for each envelope, and what is derived from it.
 
 use bulla_crypto::{
-    AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, RandomSource, Secret, SystemRandom, TAG_LEN,
-    hkdf, hmac, hmac_verify,
+    AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, SystemRandom, TAG_LEN, hkdf, hmac,
+    hmac_verify,
 };
 
 use crate::header::{Header, Meta};
@@ -19,9 +19,7 @@ pub(crate) struct FileKey(Secret<KEY_LEN>);
 
 impl FileKey {
     pub(crate) fn random() -> Result<Self, EntropyFailure> {
-        let mut result = Ok(());
-        let key = Secret::fill_with(|key| result = SystemRandom.fill(key));
-        result.map(|()| Self(key))
+        SystemRandom.secret().map(Self)
     }
 
     pub(crate) fn wrap(&self, wrapping_key: &Secret<32>) -> [u8; WRAPPED_LEN] {

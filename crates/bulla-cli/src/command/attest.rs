@@ -27,12 +27,7 @@ pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
     if options.json {
         say::result(report(&verdict));
     } else if let Ok(claims) = &verdict {
-        for (name, value) in lines(claims) {
-            say::result(format_args!(
-                "{name:<14} {}",
-                value.as_str().map_or_else(|| value.to_string(), Into::into)
-            ));
-        }
+        lines(claims).iter().for_each(|(name, value)| say::field(name, value));
     }
     verdict.map(drop).map_err(Failure::from)
 }

@@ -15,26 +15,17 @@ pub(crate) fn run(options: &Inspect) -> Result<(), Failure> {
         say::result(describe(&header));
         return Ok(());
     }
-    // Quoted and escaped: anyone can write a header, and the terminal obeys what it is shown.
-    say::result(format_args!("context   {:?}", header.context()));
+    say::field("context", &header.context().into());
     if let Some(created) = header.created() {
-        say::result(format_args!("created   {created} (seconds since 1970)"));
+        say::field("created", &format!("{created} (seconds since 1970)").into());
     }
-    say::result(format_args!("envelope  {}", hex::encode(header.envelope_id())));
-    say::result(format_args!("suite     {} (AES-256-GCM in chunks of 64 KiB)", header.suite().id()));
+    say::field("envelope", &hex::encode(header.envelope_id()).into());
+    say::field("suite", &format!("{} (AES-256-GCM in chunks of 64 KiB)", header.suite().id()).into());
     for (index, slot) in header.slots().iter().enumerate() {
         let opener = opener(slot.request());
-        say::result(format_args!(
-            "slot {index}    {}: {}, bound to its measurement",
-            slot.kind(),
-            opener.machine
-        ));
-        for (name, value) in opener.selectors {
-            say::result(format_args!(
-                "  {name:<14} {}",
-                value.as_str().map_or_else(|| value.to_string(), Into::into)
-            ));
-        }
+        let bound = format!("{}: {}, bound to its measurement", slot.kind(), opener.machine);
+        say::field(&format!("slot {index}"), &bound.into());
+        opener.selectors.iter().for_each(|(name, value)| say::field(name, value));
     }
     say::note("these are claims of the header: only opening proves them");
     Ok(())
@@ -103,8 +94,8 @@ fn opener(request: &KeyRequest) -> Opener {
                 ("provider", hex::encode(request.provider).into()),
                 ("authority", hex::encode(request.authority).into()),
                 ("root", hex::encode(request.root_id).into()),
-                ("path", format!("{:?}", request.path).into()),
-                ("purpose", format!("{:?}", request.purpose).into()),
+                ("path", request.path.clone().into()),
+                ("purpose", request.purpose.clone().into()),
             ]);
             Opener { machine: "a TDX guest, through its key provider", simulated: false, selectors }
         }

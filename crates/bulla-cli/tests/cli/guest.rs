@@ -65,6 +65,10 @@ fn a_guest_seals_through_its_provider() {
     let slot = &inspected["slots"][0];
     assert_eq!((slot["kind"].as_str(), slot["simulated"].as_bool()), (Some("sim"), Some(true)));
     assert_eq!(slot["claims"]["provider"], provider.id());
+    assert_eq!(
+        (&slot["claims"]["path"], &slot["claims"]["purpose"]),
+        (&"bulla/envelope".into(), &"sealing".into())
+    );
 
     bulla.write("other.toml", format!("rtmr2 = \"{}\"\n", "5a".repeat(48)));
     bulla.write("debug.toml", "debug = true\n");

@@ -16,7 +16,9 @@ fn it_shows_to_whom_and_to_what_an_envelope_is_bound() {
     let ran = bulla.run("inspect sealed");
     assert!(ran.stderr.contains("claims"), "{}", ran.stderr);
     let text = ran.text();
-    for words in ["\"wallet\"", "sim", "SGX enclave", "MRENCLAVE", "ISVPRODID", "ISVSVN", "CPUSVN", CPUSVN] {
+    for words in
+        ["context        wallet", "sim", "SGX enclave", "MRENCLAVE", "ISVPRODID", "ISVSVN", "CPUSVN", CPUSVN]
+    {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
     assert!(text.contains(signer.trim_matches('"')));
