@@ -8,7 +8,7 @@
 //! ```
 
 use bulla_attest::Platform;
-use bulla_crypto::{EntropyFailure, HpkePrivateKey, HpkeSealed, SecretBytes, VerifyingKey};
+use bulla_crypto::{EntropyFailure, HpkePrivateKey, HpkeSealed, Kem, SecretBytes, VerifyingKey};
 use bulla_protocol::v1::{self, Answer, Challenge, EvidenceKind, Order, Request, Statement};
 use bulla_tee::{Identity, ReportData};
 
@@ -114,9 +114,10 @@ impl<'a> Draft<'a> {
             return Err(malformed);
         };
         // Entropy is the one thing that making a key can lack.
-        let key = HpkePrivateKey::generate().map_err(|_| Error::Entropy(EntropyFailure))?;
+        let key = HpkePrivateKey::generate(Kem::X25519).map_err(|_| Error::Entropy(EntropyFailure))?;
         let Statement { signing_key, root_id, .. } = &provider.statement;
-        let request = wanted.request(*root_id, *signing_key, *key.public_key().as_bytes(), challenge);
+        let public_key = key.public_key().as_bytes().try_into().expect("an X25519 key is 32 bytes");
+        let request = wanted.request(*root_id, *signing_key, public_key, challenge);
         // Everything else was checked before.
         request.check().map_err(|_| malformed)?;
         Ok(Self { provider, key, request })
@@ -156,7 +157,8 @@ impl Pending<'_> {
         let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::Malformed("an answer"))?;
         let Order { request, evidence, .. } = &self.order;
         let statement = &self.provider.statement;
-        let sealed = HpkeSealed { encapsulated_key: answer.encapsulated_key, ciphertext: answer.ciphertext };
+        let sealed =
+            HpkeSealed { encapsulated_key: answer.encapsulated_key.into(), ciphertext: answer.ciphertext };
         VerifyingKey::from_bytes(statement.signing_key)
             .verify(&Answer::signed(request, evidence, statement, &sealed), &answer.signature)
             .map_err(|_| {

@@ -9,6 +9,44 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// SHA-256 of bytes that come piece by piece.
+///
+/// ```
+/// use bulla_crypto::{Sha256, sha256};
+///
+/// let mut hasher = Sha256::new();
+/// hasher.update(b"piece ");
+/// hasher.update(b"by piece");
+/// assert_eq!(hasher.finish(), sha256(&[b"piece by piece"]));
+/// ```
+#[derive(Clone)]
+pub struct Sha256(digest::Context);
+
+impl Sha256 {
+    /// A hasher that has seen nothing yet.
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Takes the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all pieces, put together.
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// SHA-384 (FIPS 180-4) of the concatenated parts.
 pub fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     let mut out = [0; 48];

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::hkdf::{self, KeyType};
 
-use crate::Secret;
+use crate::{Secret, SecretBytes, hmac};
 
 /// Named, length-prefixed parts: the info of a key derivation, or the input of a transcript hash (R10).
 ///
@@ -12,9 +12,9 @@ use crate::Secret;
 pub struct Info(Vec<u8>);
 
 impl Info {
-    /// Starts with a label that names the use and its version, for example `bulla/envelope/payload/v0`.
+    /// Starts with a label that names the use and its version, for example `bulla/envelope/payload/v1`.
     pub fn new(label: &str) -> Self {
-        Self(Vec::new()).prefixed(label.as_bytes())
+        Self(Vec::with_capacity(512)).prefixed(label.as_bytes())
     }
 
     /// Adds one named part.
@@ -28,6 +28,12 @@ impl Info {
         &self.0
     }
 
+    /// Bytes that published vectors use, in no encoding of ours.
+    #[cfg(test)]
+    pub(crate) fn raw(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     fn prefixed(mut self, bytes: &[u8]) -> Self {
         let length = u32::try_from(bytes.len()).expect("a part is far below 4 GiB");
         self.0.extend_from_slice(&length.to_be_bytes());
@@ -38,31 +44,45 @@ impl Info {
 
 /// HKDF-SHA-256 (RFC 5869), extract then expand, to `N` bytes; `N` is at most 8,160 and checked when compiling.
 pub fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &Info) -> Secret<N> {
-    const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 255 blocks") };
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);
-    Secret::fill_with(|key| {
-        prk.expand(&[info.as_bytes()], Length(N))
-            .and_then(|okm| okm.fill(key))
-            .expect("the length was checked when compiling");
-    })
+    hkdf_expand(&extract(salt, ikm), info)
 }
 
 /// As [`hkdf()`], to a length known only at run time, at most 8,160 bytes.
 ///
 /// # Errors
 /// [`TooLong`] for more.
-pub fn hkdf_bytes(
-    ikm: &[u8],
-    salt: &[u8],
-    info: &Info,
-    length: usize,
-) -> Result<crate::SecretBytes, TooLong> {
-    let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);
-    let parts = [info.as_bytes()];
-    let okm = prk.expand(&parts, Length(length)).map_err(|_| TooLong)?;
+pub fn hkdf_bytes(ikm: &[u8], salt: &[u8], info: &Info, length: usize) -> Result<SecretBytes, TooLong> {
+    if length > 255 * 32 {
+        return Err(TooLong);
+    }
     let mut key = vec![0; length];
-    okm.fill(&mut key).map_err(|_| TooLong)?;
-    Ok(crate::SecretBytes::new(key))
+    fill(&extract(salt, ikm), info, &mut key)?;
+    Ok(SecretBytes::new(key))
+}
+
+/// HKDF-Expand alone, for a key that is random as it is (RFC 5869, section 3.3): to `N` bytes, at most 8,160.
+///
+/// ```
+/// use bulla_crypto::{Info, Secret, SystemRandom, hkdf_expand};
+///
+/// let key: Secret<32> = SystemRandom.secret()?;
+/// let header: Secret<32> = hkdf_expand(&key, &Info::new("example/header/v1"));
+/// let payload: Secret<32> = hkdf_expand(&key, &Info::new("example/payload/v1"));
+/// assert!(!header.ct_eq(&payload));
+/// # Ok::<(), bulla_crypto::EntropyFailure>(())
+/// ```
+pub fn hkdf_expand<const N: usize>(key: &Secret<32>, info: &Info) -> Secret<N> {
+    const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 255 blocks") };
+    Secret::fill_with(|okm| fill(key, info, okm).expect("the length was checked when compiling"))
+}
+
+fn extract(salt: &[u8], ikm: &[u8]) -> Secret<32> {
+    Secret::new(hmac(salt, &[ikm]))
+}
+
+fn fill(prk: &Secret<32>, info: &Info, okm: &mut [u8]) -> Result<(), TooLong> {
+    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.expose());
+    prk.expand(&[info.as_bytes()], Length(okm.len())).and_then(|keys| keys.fill(okm)).map_err(|_| TooLong)
 }
 
 /// More output was asked for than HKDF-SHA-256 can give.
@@ -87,7 +107,7 @@ mod tests {
     /// RFC 5869, test case 1, with the info laid out by hand: the function is HKDF and nothing else.
     #[test]
     fn it_is_rfc_5869() {
-        let info = Info(hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap());
+        let info = Info::raw(hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap());
         let okm = hkdf::<42>(&[0x0b; 22], &hex::decode("000102030405060708090a0b0c").unwrap(), &info);
         let expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865";
         assert_eq!(hex::encode(okm.expose()), expected);
@@ -95,6 +115,7 @@ mod tests {
             hkdf_bytes(&[0x0b; 22], &hex::decode("000102030405060708090a0b0c").unwrap(), &info, 42).unwrap();
         assert_eq!(hex::encode(same.expose()), expected);
         assert_eq!(hkdf_bytes(&[1], &[2], &info, 8161).err(), Some(TooLong));
+        assert_eq!(hkdf_bytes(&[1], &[2], &info, usize::MAX).err(), Some(TooLong));
     }
 
     fn encode(label: &str, parts: &[(String, Vec<u8>)]) -> Vec<u8> {

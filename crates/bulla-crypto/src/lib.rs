@@ -1,7 +1,7 @@
 //! Floor 0 of bulla: secrets that stay secret, and the few cryptographic operations that everything above is built from.
 //!
-//! Everything computes on [aws-lc-rs](https://docs.rs/aws-lc-rs), except HPKE, which it does not offer. Nothing here knows
-//! machines, files or the network.
+//! Everything computes on [aws-lc-rs](https://docs.rs/aws-lc-rs), except HPKE and secret sharing, which it does not offer.
+//! Nothing here knows machines, files or the network.
 //!
 //! Without the default feature `aws-lc` only the types and traits remain: [`Class`], [`Secret`], [`SecretBytes`],
 //! [`RandomSource`] and [`RoleHash`]. That is all that a machine backend takes from here, so a backend never drags a
@@ -37,16 +37,21 @@ mod kdf;
 #[cfg(feature = "aws-lc")]
 mod mac;
 #[cfg(feature = "aws-lc")]
+pub mod sharing;
+#[cfg(feature = "aws-lc")]
 mod signature;
+#[cfg(test)]
+#[cfg(feature = "aws-lc")]
+mod vectors;
 
 #[cfg(feature = "aws-lc")]
-pub use crate::hpke::{HpkeError, HpkePrivateKey, HpkePublicKey, HpkeSealed};
+pub use crate::hpke::{HpkeError, HpkePrivateKey, HpkePublicKey, HpkeSealed, Kem};
 #[cfg(feature = "aws-lc")]
 pub use aead::{AeadKey, DecryptionFailure, NONCE_LEN, TAG_LEN};
 #[cfg(feature = "aws-lc")]
-pub use hash::{sha256, sha384};
+pub use hash::{Sha256, sha256, sha384};
 #[cfg(feature = "aws-lc")]
-pub use kdf::{Info, TooLong, hkdf, hkdf_bytes};
+pub use kdf::{Info, TooLong, hkdf, hkdf_bytes, hkdf_expand};
 #[cfg(feature = "aws-lc")]
 pub use mac::{hmac, hmac_verify};
 #[cfg(feature = "aws-lc")]

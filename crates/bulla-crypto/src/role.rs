@@ -31,6 +31,8 @@ mod tagged {
         ProviderKey,
         /// A guest asks for a key: the whole canonical request.
         GuestRequest,
+        /// The next identity of an envelope shows the public key that it is to be handed over to (R79).
+        Successor,
     }
 
     impl Role {
@@ -38,6 +40,7 @@ mod tagged {
             match self {
                 Self::ProviderKey => "bulla/report-data/provider-key/v1",
                 Self::GuestRequest => "bulla/report-data/guest-request/v1",
+                Self::Successor => "bulla/report-data/successor/v1",
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Step `authorize`: which key this evidence asks for, and whether its guest may have it.
 
 use bulla_attest::Claims;
-use bulla_crypto::HpkePublicKey;
+use bulla_crypto::{HpkePublicKey, Kem};
 use bulla_protocol::Code;
 use bulla_protocol::v1::Request;
 use bulla_tee::{Identity, TdxIdentity};
@@ -39,10 +39,8 @@ pub(crate) fn legacy_key(claims: &Claims) -> Result<HpkePublicKey, Refusal> {
 
 /// A public key to which something can be encrypted (R41, B20).
 pub(crate) fn public_key(bytes: [u8; 32]) -> Result<HpkePublicKey, Refusal> {
-    HpkePublicKey::from_bytes(bytes).map_err(|error| match error {
-        bulla_crypto::HpkeError::Entropy(_) => Refusal::new(Code::Internal, "entropy.failure"),
-        _ => Refusal::new(Code::BadPublicKey, "public_key.bad"),
-    })
+    HpkePublicKey::from_bytes(Kem::X25519, &bytes)
+        .map_err(|_| Refusal::new(Code::BadPublicKey, "public_key.bad"))
 }
 
 fn tdx(claims: &Claims) -> Result<&TdxIdentity, Refusal> {

@@ -9,7 +9,8 @@ use crate::refusal::Refusal;
 /// Signs a v1 answer with the key that the provider's quote covers.
 pub(crate) fn answer(own: &Own, proof: &Proof, order: &Order, sealed: HpkeSealed) -> Answer {
     let signature = own.sign(&Answer::signed(&order.request, &order.evidence, &proof.statement, &sealed));
-    Answer { encapsulated_key: sealed.encapsulated_key, ciphertext: sealed.ciphertext, signature }
+    let encapsulated_key = sealed.encapsulated_key.try_into().expect("X25519 encapsulates to 32 bytes");
+    Answer { encapsulated_key, ciphertext: sealed.ciphertext, signature }
 }
 
 /// The provider's quote over a legacy answer, which is all the proof that the existing clients know. It is verified as

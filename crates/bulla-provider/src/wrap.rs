@@ -18,8 +18,9 @@ pub(crate) fn hpke(key: &SecretBytes, to: &HpkePublicKey, request: &Request) -> 
 
 /// Encrypts a legacy key: libsodium's sealed box, 80 bytes for a key of 32.
 pub(crate) fn sealed_box(key: &Secret<32>, to: &HpkePublicKey) -> Result<Vec<u8>, Refusal> {
+    let bytes: [u8; 32] = to.as_bytes().try_into().expect("an X25519 key is 32 bytes");
     let mut random = Draws { failed: false };
-    let sealed = crypto_box::PublicKey::from(*to.as_bytes()).seal(&mut random, key.expose());
+    let sealed = crypto_box::PublicKey::from(bytes).seal(&mut random, key.expose());
     match sealed {
         Ok(sealed) if !random.failed => Ok(sealed),
         _ => Err(Refusal::new(Code::Internal, "entropy.failure")),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use bulla_crypto::{HpkePublicKey, Info, SigningKey, SystemRandom, hkdf, sha256};
+use bulla_crypto::{HpkePublicKey, Info, Kem, SigningKey, SystemRandom, hkdf, sha256};
 use bulla_protocol::Code;
 use bulla_protocol::v1::{Answer, Challenge, Order, Request, Statement};
 use bulla_tee::{EvidenceKind, Tee};
@@ -110,7 +110,8 @@ impl Provider {
     fn answer(&self, order: &Order) -> Result<Answer, Code> {
         let Order { request, evidence, .. } = order;
         let root = self.roots.get(&request.root_id).ok_or(Code::UnknownRoot)?;
-        let key = HpkePublicKey::from_bytes(request.public_key).map_err(|_| Code::BadPublicKey)?;
+        let key =
+            HpkePublicKey::from_bytes(Kem::X25519, &request.public_key).map_err(|_| Code::BadPublicKey)?;
         let mut info = request.transport_info();
         if self.other_transcript {
             info = info.part("more", b"");
@@ -118,7 +119,8 @@ impl Provider {
         let sealed = key.seal(&info, b"", &self.key(root, request, evidence)).unwrap();
         let signed = Answer::signed(request, evidence, &self.statement, &sealed);
         let signature = self.forger.as_ref().unwrap_or(&self.signing_key).sign(&signed);
-        Ok(Answer { encapsulated_key: sealed.encapsulated_key, ciphertext: sealed.ciphertext, signature })
+        let encapsulated_key = sealed.encapsulated_key.try_into().unwrap();
+        Ok(Answer { encapsulated_key, ciphertext: sealed.ciphertext, signature })
     }
 
     /// A key of everything that it should depend on.
