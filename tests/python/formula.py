@@ -75,7 +75,7 @@ class Enclave:
         self.mrsigner = bytes.fromhex(toml["signer"])
         self.product = toml["product"]
         self.flags = INIT | MODE64BIT | (DEBUG if toml.get("debug") else 0) | (KSS if kss is not None else 0)
-        self.xfrm, self.misc = 3, 0
+        self.xfrm, self.misc = int(load(f"{machine}/machine.toml")["xfrm"], 16), 0
         text = lambda name, size: bytes.fromhex((kss or {}).get(name, "00" * size))
         self.config_id, self.family, self.ext_product = text("config_id", 64), text("family_id", 16), text("ext_product_id", 16)
 

@@ -1,8 +1,30 @@
-//! The command line.
+//! The command line: one file for each group of commands, and what several of them share in `openers`.
 
 use std::path::PathBuf;
 
-use clap::{Args as Group, Parser, Subcommand, ValueHint};
+use clap::{Parser, Subcommand, ValueHint};
+
+mod attest;
+mod change;
+mod envelope;
+mod floor;
+mod openers;
+mod provider;
+mod recipient;
+#[cfg(feature = "sim")]
+mod sim;
+mod successor;
+
+pub(crate) use attest::{Attest, Verify};
+pub(crate) use change::{Files, Rewrap, Rotate};
+pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
+pub(crate) use floor::{Floor, FloorRaise, FloorShow};
+pub(crate) use openers::{Guest, Openers, OptionalPin};
+pub(crate) use provider::{Provider, Request, Serve};
+pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
+#[cfg(feature = "sim")]
+pub(crate) use sim::{Demo, Sim, Step};
+pub(crate) use successor::{Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest};
 
 /// Seals secrets and files to a confidential-computing identity and opens them again.
 #[derive(Debug, Parser)]
@@ -38,12 +60,25 @@ Exit codes:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Seal a file or standard input, so that only this program on this machine can open it
-    Seal(Seal),
+    /// Seal a file or standard input: to this program on this machine, to recipients, or to both
+    Seal(Box<Seal>),
     /// Open what was sealed
-    Unseal(Seal),
+    Unseal(Box<Unseal>),
     /// Show to whom and to what an envelope claims to be bound; needs no key
     Inspect(Inspect),
+    /// Change who may open envelopes, in place; what they hold stays as it is
+    Rewrap(Box<Rewrap>),
+    /// Give envelopes a new key and encrypt them anew, in place
+    Rotate(Box<Rotate>),
+    /// Keys that open envelopes where no machine can
+    #[command(subcommand)]
+    Recipient(Recipient),
+    /// The lowest versions that are accepted; they only rise
+    #[command(subcommand)]
+    Floor(Floor),
+    /// Hand envelopes over to the next version of a program, which proves itself first
+    #[command(subcommand)]
+    Successor(Successor),
     /// Ask a key provider for a key, as a TDX guest
     Request(Request),
     /// Judge evidence
@@ -70,203 +105,4 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Seal {
-    /// What the data is for; opening under another context is refused
-    #[arg(long, value_name = "NAME")]
-    pub(crate) context: String,
-
-    /// Write here instead of standard output; an existing file is replaced whole or not at all
-    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
-    pub(crate) output: Option<PathBuf>,
-
-    /// Read from here instead of standard input
-    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
-    pub(crate) input: Option<PathBuf>,
-
-    /// The key provider of this TDX guest, which has no sealing key of its own
-    #[arg(long, value_name = "URL", requires = "provider_id")]
-    pub(crate) provider: Option<String>,
-
-    #[command(flatten)]
-    pub(crate) pin: OptionalPin,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct OptionalPin {
-    /// The provider's measurement (MRENCLAVE), 64 hexadecimal digits, as `bulla provider serve` prints it
-    #[arg(long, value_name = "HEX")]
-    pub(crate) provider_id: Option<String>,
-
-    /// The hash of the provider authority's key, 64 hexadecimal digits; on a simulated machine the development authority
-    /// is expected if it is not given
-    #[arg(long, value_name = "HEX")]
-    pub(crate) authority: Option<String>,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Request {
-    /// The provider, for example http://127.0.0.1:8443
-    #[arg(long, value_name = "URL")]
-    pub(crate) provider: String,
-
-    #[command(flatten)]
-    pub(crate) pin: OptionalPin,
-
-    /// Names the key
-    #[arg(long)]
-    pub(crate) path: String,
-
-    /// What the key is for: lower-case letters, digits and hyphens
-    #[arg(long)]
-    pub(crate) purpose: String,
-
-    /// Bytes of the key, 16 to 64
-    #[arg(long, default_value_t = 32, value_name = "N")]
-    pub(crate) length: u16,
-
-    /// Write the key, raw, to this file (mode 0600) instead of standard output
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) output: Option<PathBuf>,
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Inspect {
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// The envelope, or `-` for standard input
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Attest {
-    /// Verify a quote: stateless, with the collateral and the time that are given
-    Verify(Verify),
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Verify {
-    /// The quote, raw
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) quote: PathBuf,
-
-    /// The collateral to judge it with
-    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
-    pub(crate) collateral: PathBuf,
-
-    /// The time to judge it at, in seconds since 1970; now if not given
-    #[arg(long, value_name = "UNIX")]
-    pub(crate) at: Option<u64>,
-
-    /// The root certificate to trust (DER) instead of Intel's; simulated evidence is judged, and labelled, under such a
-    /// root only
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) root: Option<PathBuf>,
-
-    /// The TCB statuses to accept, with their advisories; up-to-date without advisories if not given
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub(crate) tcb: Vec<String>,
-
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Provider {
-    /// Serve until interrupted
-    Serve(Serve),
-}
-
-#[derive(Debug, Group)]
-pub(crate) struct Serve {
-    /// The settings file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) config: PathBuf,
-}
-
-#[cfg(feature = "sim")]
-#[derive(Debug, Subcommand)]
-pub(crate) enum Sim {
-    /// Make a simulated machine
-    New {
-        /// Where to keep it; made if it is not there, and must be empty
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-    },
-    /// Update its microcode, or go back
-    Microcode {
-        /// The machine
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// Which way
-        step: Step,
-    },
-    /// Give it new sealing keys, PPID and instance id, as a firmware update can do
-    PlatformReset {
-        /// The machine
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-    },
-    /// Make the quote of a TDX guest of it
-    Quote {
-        /// The machine
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// The guest: `default`, or a TOML file that describes it
-        #[arg(long, value_name = "FILE|default")]
-        td: String,
-        /// 64 bytes in hexadecimal; zeros if not given
-        #[arg(long, value_name = "HEX")]
-        report_data: Option<String>,
-        /// Make it a debug guest
-        #[arg(long)]
-        debug: bool,
-        /// Where to write the quote
-        #[arg(short, long, value_name = "QUOTE", value_hint = ValueHint::FilePath)]
-        output: PathBuf,
-    },
-    /// Write the collateral that judges a quote of it now
-    Collateral {
-        /// The machine
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// The quote
-        #[arg(value_hint = ValueHint::FilePath)]
-        quote: PathBuf,
-        /// Where to write the collateral
-        #[arg(short, long, value_name = "JSON", value_hint = ValueHint::FilePath)]
-        output: PathBuf,
-    },
-    /// Write the root certificate (DER) that its evidence verifies under
-    Root {
-        /// The machine
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// Where to write the certificate
-        #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        output: PathBuf,
-    },
-}
-
-#[cfg(feature = "sim")]
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(crate) enum Step {
-    /// To the next version
-    Up,
-    /// To the version before
-    Down,
-}
-
-#[cfg(feature = "sim")]
-#[derive(Debug, Group)]
-pub(crate) struct Demo {
-    /// A file of your own, to be sealed and opened too; it is only read
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) file: Option<PathBuf>,
 }

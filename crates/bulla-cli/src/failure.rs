@@ -31,6 +31,11 @@ impl Failure {
         Self { class: Class::Other, code: "other", message: message.into() }
     }
 
+    /// The same, about one of several files.
+    pub(crate) fn about(self, path: &Path) -> Self {
+        Self { message: format!("{}: {}", path.display(), self.message), ..self }
+    }
+
     /// The exit code of the failure's class.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.class {

@@ -10,6 +10,8 @@ mod failure;
 mod files;
 mod limits;
 mod machine;
+mod openers;
+mod progress;
 mod say;
 
 use args::{Args, Command};
@@ -33,6 +35,11 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Seal(options) => command::seal::seal(machine, options),
         Command::Unseal(options) => command::seal::unseal(machine, options),
         Command::Inspect(options) => command::inspect::run(options),
+        Command::Rewrap(options) => command::change::rewrap(machine, options),
+        Command::Rotate(options) => command::change::rotate(machine, options),
+        Command::Recipient(subcommand) => command::recipient::run(subcommand),
+        Command::Floor(subcommand) => command::floor::run(machine, subcommand),
+        Command::Successor(subcommand) => command::successor::run(machine, subcommand),
         Command::Request(options) => command::request::run(machine, options),
         Command::Attest(args::Attest::Verify(options)) => command::attest::verify(options),
         Command::Provider(args::Provider::Serve(options)) => command::provider::serve(options),

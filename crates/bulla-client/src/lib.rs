@@ -45,7 +45,7 @@
 //!
 //!     // Or a machine to seal with.
 //!     let machine = ProviderTee::new(client);
-//!     let (request, key) = machine.bind(&bulla_tee::Policy::Measurement)?;
+//!     let (request, key) = machine.bind(&bulla_tee::Policy::measurement())?;
 //!     assert!(machine.derive(&request)?.ct_eq(&key));
 //!     Ok(())
 //! }

@@ -2,8 +2,8 @@
 
 use bulla_protocol::Code;
 use bulla_tee::{
-    DerivedKey, Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Mismatch, Policy,
-    ProviderRequest, ReportData, Tee, is_simulated,
+    DerivedKey, Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Mismatch, PlatformState,
+    Policy, ProviderRequest, ReportData, Tee, is_simulated,
 };
 
 use crate::client::{Grant, tdx};
@@ -72,8 +72,10 @@ impl Tee for ProviderTee {
     }
 
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
-        if *policy != Policy::Measurement {
-            return Err(Error::Unsupported { machine: KIND, what: "bind to anything but the measurement" });
+        policy.check()?;
+        if *policy != Policy::measurement() {
+            let what = "bind to anything but the measurement of the guest";
+            return Err(Error::Unsupported { machine: "a TDX guest with a key provider", what });
         }
         let Grant { root_id, key, guest } = self.ask(None)?;
         let pin = self.client.pin();
@@ -103,7 +105,7 @@ impl Tee for ProviderTee {
             (other, true) => return Err(Error::WrongBackend { wanted: other.kind(), found: "sim" }),
             (other, false) => return Err(Error::WrongBackend { wanted: other.kind(), found: KIND }),
         };
-        request.opens_under(&identity)?;
+        request.opens_under(&identity, &PlatformState::here(&identity)).into_result()?;
         self.check(recorded)?;
         match self.ask(Some(recorded.root_id)) {
             Ok(grant) => Ok(grant.key),

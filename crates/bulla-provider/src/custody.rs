@@ -114,7 +114,7 @@ impl State {
     }
 
     fn new_root(&self, tee: &dyn Tee) -> Result<Root, Error> {
-        let (request, machine_key) = tee.bind(&Policy::Measurement)?;
+        let (request, machine_key) = tee.bind(&Policy::measurement())?;
         let (kind, request) = (request.kind(), request.encode());
         let root = Root::new(&machine_key, kind, &request);
         let record = Record {

@@ -4,7 +4,8 @@
 use aws_lc_rs::cmac;
 use bulla_crypto::{Secret, hmac, hmac_verify, sha384};
 use bulla_tee::sgx::arch::{
-    Attributes, KEYNAME_SEAL, KEYPOLICY_KSS, KEYPOLICY_MRENCLAVE, KEYPOLICY_MRSIGNER, Keyrequest, Report,
+    Attributes, KEYNAME_SEAL, KEYPOLICY_CONFIGID, KEYPOLICY_ISVEXTPRODID, KEYPOLICY_ISVFAMILYID,
+    KEYPOLICY_KSS, KEYPOLICY_MRENCLAVE, KEYPOLICY_MRSIGNER, KEYPOLICY_NOISVPRODID, Keyrequest, Report,
     ReportBody, ReportMac, Targetinfo, flags,
 };
 use bulla_tee::tdx::{TdInfo, TdReport, TeeTcbInfo};
@@ -15,10 +16,6 @@ use crate::EnclaveIdentity;
 pub(crate) const KEYNAME_REPORT: u16 = 3;
 const KEYNAMES_OF_ATTRIBUTES: core::ops::RangeInclusive<u16> = 0..=2;
 
-const KEYPOLICY_NOISVPRODID: u16 = 1 << 2;
-const KEYPOLICY_CONFIGID: u16 = 1 << 3;
-const KEYPOLICY_ISVFAMILYID: u16 = 1 << 4;
-const KEYPOLICY_ISVEXTPRODID: u16 = 1 << 5;
 const KEYPOLICY_KNOWN: u16 = KEYPOLICY_MRENCLAVE | KEYPOLICY_MRSIGNER | KEYPOLICY_KSS;
 
 /// REPORTTYPE of a TDX guest: 0x81, subtype 0, and the version, then 0.

@@ -64,8 +64,8 @@ impl EnclaveIdentity {
         }
     }
 
-    /// The identity of this process on `machine`: MRENCLAVE is the SHA-256 of the running executable, the rest is in the
-    /// machine's `enclave.toml`, whose comments say what can be set.
+    /// The identity of this process on `machine`: MRENCLAVE is the SHA-256 of the running executable, XFRM is the machine's,
+    /// and the rest is in its `enclave.toml`, whose comments say what can be set.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where `enclave.toml` is missing, has an unknown key or a value that does not fit, or the
@@ -79,7 +79,9 @@ impl EnclaveIdentity {
             Some(Hex(measurement)) => measurement,
             None => measure(Path::new("/proc/self/exe"))?,
         };
-        Ok(file.identity(mrenclave))
+        let mut identity = file.identity(mrenclave);
+        identity.attributes.xfrm = machine.xfrm();
+        Ok(identity)
     }
 
     /// The same, with the DEBUG attribute.
@@ -179,7 +181,7 @@ fn measure(path: &Path) -> Result<[u8; 32], Error> {
 /// # let dir = parent.path().join("machine");
 /// let machine = Machine::create(&dir)?;
 /// let enclave = machine.enclave(&EnclaveIdentity::of_this_process(&machine)?)?;
-/// let (request, key) = enclave.bind(&Policy::Measurement)?;
+/// let (request, key) = enclave.bind(&Policy::measurement())?;
 /// assert!(enclave.derive(&request)?.ct_eq(&key));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

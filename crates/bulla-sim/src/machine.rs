@@ -30,6 +30,8 @@ pub(crate) const INITIAL_CPUSVN: [u8; 16] = marked([5, 5, 2, 2, 3, 1, 0, 3]);
 pub(crate) const INITIAL_TEE_TCB_SVN: [u8; 16] = marked([5, 1, 2, 0, 0, 0, 0, 0]);
 /// PCESVN of a new machine.
 pub(crate) const PCESVN: u16 = 13;
+/// The features of a new machine: legacy register state.
+const INITIAL_XFRM: u64 = 3;
 /// FMSPC of every simulated machine: they are all of one model.
 const FMSPC: [u8; 6] = [0xB0, 0x11, 0xA5, 0x1A, 0x00, 0x00];
 const EPC_BYTES: u64 = 128 << 20;
@@ -53,6 +55,7 @@ pub(crate) struct State {
     cpusvn: Hex<16>,
     tee_tcb_svn: Hex<16>,
     mrseam: Hex<48>,
+    xfrm: Hex<8>,
     epc_bytes: u64,
     ppid: Hex<16>,
     platform_instance_id: Hex<16>,
@@ -72,6 +75,7 @@ impl State {
             cpusvn: Hex(INITIAL_CPUSVN),
             tee_tcb_svn: Hex(INITIAL_TEE_TCB_SVN),
             mrseam: Hex(sha384(&[b"bulla simulated TDX module"])),
+            xfrm: Hex(INITIAL_XFRM.to_be_bytes()),
             epc_bytes: EPC_BYTES,
             ppid: random()?,
             platform_instance_id: random()?,
@@ -151,7 +155,7 @@ pub enum Step {
 
 /// A simulated machine, as its directory said when it was opened.
 ///
-/// A change of the microcode or a platform reset is written to the directory and shows in the next
+/// A change of the microcode, of the features or of the keys is written to the directory and shows in the next
 /// [`open`](Self::open): what runs keeps what it read, as an enclave does not see CPUSVN change under it.
 ///
 /// Nothing here is secret from whoever can read the directory, and everything it makes is labelled as simulated (R110).
@@ -210,6 +214,11 @@ impl Machine {
         &self.dir
     }
 
+    /// The extended features that enclaves run with here (XFRM).
+    pub fn xfrm(&self) -> u64 {
+        u64::from_be_bytes(self.state.xfrm.0)
+    }
+
     /// The size of the enclave page cache, in bytes.
     pub fn epc_bytes(&self) -> u64 {
         self.state.epc_bytes
@@ -249,6 +258,45 @@ impl Machine {
             qe_id: random()?,
             ..State::load(&self.dir)?
         };
+        state.save(&self.dir)
+    }
+
+    /// Wipes the owner epoch, in the directory, as somebody can in the firmware's menu: it and the QE ID are new.
+    ///
+    /// # Errors
+    /// As [`platform_reset`](Self::platform_reset).
+    pub fn owner_epoch_reset(&self) -> Result<(), Error> {
+        let state = State { owner_epoch: random()?, qe_id: random()?, ..State::load(&self.dir)? };
+        state.save(&self.dir)
+    }
+
+    /// Puts another processor of the same model and microcode into the machine, in the directory: all its secrets, its
+    /// PPID, platform instance id, QE ID and PCK are new. The owner epoch stays, since the firmware holds it.
+    ///
+    /// # Errors
+    /// As [`platform_reset`](Self::platform_reset).
+    pub fn replace_processor(&self) -> Result<(), Error> {
+        let state = State {
+            seal_fuses: random()?,
+            report_key_seed: random()?,
+            tdx_report_key: random()?,
+            ppid: random()?,
+            platform_instance_id: random()?,
+            qe_id: random()?,
+            ..State::load(&self.dir)?
+        };
+        self.pki.replace_pck()?;
+        state.save(&self.dir)
+    }
+
+    /// Turns on extended features, in the directory, as a new kernel or firmware setting can do: enclaves run with these
+    /// bits of XFRM besides those that they had.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be read or written.
+    pub fn add_features(&self, xfrm: u64) -> Result<(), Error> {
+        let mut state = State::load(&self.dir)?;
+        state.xfrm = Hex((u64::from_be_bytes(state.xfrm.0) | xfrm).to_be_bytes());
         state.save(&self.dir)
     }
 

@@ -95,6 +95,11 @@ impl Pki {
         ["pck", "qe3", "tdqe"].into_iter().try_for_each(|name| Key::generate(dir, name))
     }
 
+    /// Makes a new PCK, as another processor has.
+    pub(crate) fn replace_pck(&self) -> Result<(), Error> {
+        Key::generate(&self.dir, "pck")
+    }
+
     pub(crate) fn open(dir: &Path) -> Result<Self, Error> {
         Ok(Self {
             root: Key::parse(vendor!("root.key"))?,

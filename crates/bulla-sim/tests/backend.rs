@@ -30,8 +30,16 @@ fn app() -> EnclaveIdentity {
     EnclaveIdentity::new([0xE1; 32], [0x51; 32], 7, 3)
 }
 
+fn kss_app() -> EnclaveIdentity {
+    let mut identity = app();
+    identity.attributes.flags |= flags::KSS;
+    (identity.config_id, identity.config_svn) = ([0xC1; 64], 9);
+    (identity.isv_family_id, identity.isv_ext_prod_id) = ([0xFA; 16], [0xE7; 16]);
+    identity
+}
+
 fn bind(machine: &Machine, identity: &EnclaveIdentity) -> (KeyRequest, Vec<u8>) {
-    let (request, key) = machine.enclave(identity).unwrap().bind(&Policy::Measurement).unwrap();
+    let (request, key) = machine.enclave(identity).unwrap().bind(&Policy::measurement()).unwrap();
     (request, key.expose().to_vec())
 }
 
@@ -88,16 +96,31 @@ fn another_machine_and_a_reset_one_have_other_keys() {
     assert!(matches!(derive(&open(&dir), &app(), &request), Err(Error::OtherMachine)));
 }
 
-/// Wiping the owner epoch in the firmware ends every sealing key.
+/// B38: wiping the owner epoch in the firmware or putting in another processor ends every sealing key.
 #[test]
-fn the_owner_epoch_is_an_input() {
-    let (_parent, dir, machine) = new();
-    let (request, _) = bind(&machine, &app());
-    let path = dir.join("machine.toml");
-    let mut file: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
-    file["owner_epoch"] = "00".repeat(16).into();
-    fs::write(&path, file.to_string()).unwrap();
-    assert!(matches!(derive(&open(&dir), &app(), &request), Err(Error::OtherMachine)));
+fn a_new_owner_epoch_or_processor_has_other_keys() {
+    for change in [Machine::owner_epoch_reset, Machine::replace_processor] {
+        let (_parent, dir, machine) = new();
+        let (request, _) = bind(&machine, &app());
+        change(&machine).unwrap();
+        assert!(matches!(derive(&open(&dir), &app(), &request), Err(Error::OtherMachine)));
+        let (request, key) = bind(&open(&dir), &app());
+        assert_eq!(derive(&open(&dir), &app(), &request).unwrap(), key);
+    }
+}
+
+/// R13: what a broken processor reports is refused before anything is sealed to it.
+#[test]
+fn a_zero_identity_is_refused() {
+    let (_parent, _dir, machine) = new();
+    let zero = [
+        ("MRENCLAVE", EnclaveIdentity { mrenclave: [0; 32], ..app() }),
+        ("MRSIGNER", EnclaveIdentity { mrsigner: [0; 32], ..app() }),
+    ];
+    for (name, identity) in zero {
+        let error = machine.enclave(&identity).unwrap().bind(&Policy::default()).err().unwrap();
+        assert!(matches!(error, Error::Zero(register) if register == name), "{error}");
+    }
 }
 
 /// R3, R4: what decides is the measurement, the product and DEBUG; not the signer, nor the extended features.
@@ -171,7 +194,7 @@ fn untagged_requests_are_refused() {
     assert!(matches!(derive(&machine, &app(), &claimed), Err(Error::WrongBackend { .. })));
 
     let guest = machine.guest(TdDescription::default_guest());
-    assert!(matches!(guest.bind(&Policy::Measurement), Err(Error::Unsupported { .. })));
+    assert!(matches!(guest.bind(&Policy::measurement()), Err(Error::Unsupported { .. })));
     assert!(matches!(guest.derive(&claimed), Err(Error::Unsupported { .. })));
 }
 
@@ -179,10 +202,7 @@ fn untagged_requests_are_refused() {
 #[test]
 fn the_identity_is_that_of_the_machine_and_marked() {
     let (_parent, _dir, machine) = new();
-    let mut identity = app();
-    identity.attributes.flags |= flags::KSS;
-    (identity.config_id, identity.config_svn) = ([0xC1; 64], 9);
-    (identity.isv_family_id, identity.isv_ext_prod_id) = ([0xFA; 16], [0xE7; 16]);
+    let identity = kss_app();
     let Identity::Sgx(found) = machine.enclave(&identity).unwrap().identity().unwrap() else {
         panic!("not SGX");
     };
@@ -225,8 +245,8 @@ fn local_reports_are_checked_to_the_bit() {
 fn enclaves_of_several_machines_nest_and_run_on_any_thread() {
     let ((_parent, _dir, machine), (_other_parent, _other_dir, other)) = (new(), new());
     let (one, two) = (machine.enclave(&app()).unwrap(), other.enclave(&app().with_debug()).unwrap());
-    let (request, key) = one.bind(&Policy::Measurement).unwrap();
-    let (other_request, other_key) = two.bind(&Policy::Measurement).unwrap();
+    let (request, key) = one.bind(&Policy::measurement()).unwrap();
+    let (other_request, other_key) = two.bind(&Policy::measurement()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -274,11 +294,17 @@ fn this_process_is_measured_and_the_rest_is_in_the_file() {
 proptest! {
     /// R1: whoever changes any selector of a request gets another key, or none.
     #[test]
-    fn every_selector_decides(field in 0_usize..13, bit in 0_u32..256) {
+    fn every_selector_decides(field in 0_usize..18, bit in 0_u32..256, kss: bool) {
         static MACHINE: LazyLock<(TempDir, PathBuf, Machine)> = LazyLock::new(new);
         let (_, _, machine) = &*MACHINE;
-        let identity = EnclaveIdentity { misc_select: 0xFFFF, ..app() };
-        let (request, key) = bind(machine, &identity);
+        let identity = EnclaveIdentity { misc_select: 0xFFFF, ..kss_app() };
+        let policy = if kss {
+            "registers:MRSIGNER+CONFIGID+ISVFAMILYID+ISVEXTPRODID,product=7,svn=3,label=acme".parse().unwrap()
+        } else {
+            Policy::default()
+        };
+        let (request, key) = machine.enclave(&identity).unwrap().bind(&policy).unwrap();
+        let key = key.expose().to_vec();
         let KeyRequest::Simulated(inner) = request else { panic!("not simulated") };
         let KeyRequest::Sgx(mut changed) = *inner else { panic!("not SGX") };
         let (byte, in_byte) = (bit as usize / 8, 1_u8 << (bit % 8));
@@ -292,9 +318,17 @@ proptest! {
             6 => changed.misc_mask ^= 1 << (bit % 32),
             7 => changed.cet_mask ^= in_byte,
             8 => changed.keyid[byte] ^= in_byte,
+            // Which of the two is selected depends on the policy; the other one is only recorded.
+            9 if kss => changed.mrsigner[byte] ^= in_byte,
             9 => changed.mrenclave[byte] ^= in_byte,
             10 => changed.isv_prod_id ^= 1 << (bit % 16),
             11 => changed.flags ^= 1 << (bit % 64),
+            12 => changed.config_id[byte] ^= in_byte,
+            13 => changed.config_id[32 + byte] ^= in_byte,
+            14 => changed.isv_family_id[byte % 16] ^= in_byte,
+            15 => changed.isv_ext_prod_id[byte % 16] ^= in_byte,
+            16 if kss => changed.label.clear(),
+            16 => changed.label.push('x'),
             _ => changed.machine_tag[byte % 16] ^= in_byte,
         }
         let request = KeyRequest::Simulated(Box::new(KeyRequest::Sgx(changed)));

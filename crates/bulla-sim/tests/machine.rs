@@ -40,6 +40,7 @@ fn a_new_machine_has_the_documented_file() {
         ("cpusvn", 16),
         ("tee_tcb_svn", 16),
         ("mrseam", 48),
+        ("xfrm", 8),
         ("ppid", 16),
         ("platform_instance_id", 16),
         ("qe_id", 16),
@@ -151,24 +152,65 @@ fn microcode_moves_one_component_and_has_an_end() {
     machine.td_quote(&TdDescription::default_guest(), &[0; 64]).unwrap();
 }
 
+/// B38: each change is what its name says, and no more.
 #[test]
-fn a_reset_changes_what_it_names_and_no_more() {
+fn a_change_changes_what_it_names_and_no_more() {
+    type Change = fn(&Machine) -> Result<(), Error>;
+    let identities = ["ppid", "platform_instance_id", "qe_id"];
+    let changes: [(Change, &[&str]); 4] = [
+        (Machine::platform_reset, &[&["seal_fuses"][..], &identities].concat()),
+        (Machine::owner_epoch_reset, &["owner_epoch", "qe_id"]),
+        (
+            Machine::replace_processor,
+            &[&["seal_fuses", "report_key_seed", "tdx_report_key"][..], &identities].concat(),
+        ),
+        (|machine| machine.add_features(0x6_0000), &["xfrm"]),
+    ];
+    for (change, keys) in changes {
+        let (_parent, dir) = new();
+        let machine = Machine::open(&dir).unwrap();
+        let before = table(&dir);
+        change(&machine).unwrap();
+        let after = table(&dir);
+        for (key, value) in &before {
+            assert_eq!(after[key] != *value, keys.contains(&key.as_str()), "{key}, {keys:?}");
+        }
+        assert_eq!(Machine::open(&dir).unwrap().root_der(), machine.root_der());
+    }
+}
+
+/// Another processor has another PCK; its quotes are as good as the first one's.
+#[test]
+fn a_new_processor_has_a_new_pck() {
     let (_parent, dir) = new();
     let machine = Machine::open(&dir).unwrap();
-    let before = table(&dir);
+    let pck = || fs::read(dir.join("pki/pck.key")).unwrap();
+    let before = pck();
     machine.platform_reset().unwrap();
-    let after = table(&dir);
-    for (key, value) in &before {
-        let reset = ["seal_fuses", "ppid", "platform_instance_id", "qe_id"].contains(&key.as_str());
-        assert_eq!(after[key] != *value, reset, "{key}");
+    assert_eq!(pck(), before);
+    machine.replace_processor().unwrap();
+    assert_ne!(pck(), before);
+    let quote = Machine::open(&dir).unwrap().td_quote(&TdDescription::default_guest(), &[0; 64]).unwrap();
+    assert_ne!(quote, machine.td_quote(&TdDescription::default_guest(), &[0; 64]).unwrap());
+}
+
+#[test]
+fn features_add_up() {
+    let (_parent, dir) = new();
+    let xfrm = || Machine::open(&dir).unwrap().xfrm();
+    assert_eq!(xfrm(), 3);
+    for features in [0xE4, 0x6_0000, 1 << 63] {
+        Machine::open(&dir).unwrap().add_features(features).unwrap();
     }
-    assert_eq!(Machine::open(&dir).unwrap().root_der(), machine.root_der());
+    assert_eq!(xfrm(), 0x8000_0000_0006_00E7);
+    let machine = Machine::open(&dir).unwrap();
+    assert_eq!(EnclaveIdentity::of_this_process(&machine).unwrap().attributes.xfrm, xfrm());
 }
 
 #[test]
 fn two_machines_share_their_model_and_vendor_only() {
     let ((_one_parent, one), (_two_parent, two)) = (new(), new());
-    let shared = ["cpusvn", "tee_tcb_svn", "mrseam", "epc_bytes", "fmspc", "pceid", "pcesvn"];
+    let shared = ["cpusvn", "tee_tcb_svn", "mrseam", "xfrm", "epc_bytes", "fmspc", "pceid", "pcesvn"];
     for (key, value) in table(&one) {
         assert_eq!(table(&two)[&key] == value, shared.contains(&key.as_str()), "{key}");
     }
@@ -190,7 +232,7 @@ fn another_process_has_the_same_key() {
         return;
     }
     let (_parent, dir) = new();
-    let (request, key) = enclave(&dir).bind(&Policy::Measurement).unwrap();
+    let (request, key) = enclave(&dir).bind(&Policy::measurement()).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "another_process_has_the_same_key", "--nocapture"])
         .env(DIR, &dir)

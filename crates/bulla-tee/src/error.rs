@@ -52,6 +52,55 @@ pub enum Error {
     #[error("the recorded key request is invalid: {0}")]
     InvalidRequest(&'static str),
 
+    /// The policy binds a key to too little (R7, R14).
+    #[error("the policy binds too little: {0}")]
+    UnderBoundPolicy(&'static str),
+
+    /// The policy is not one.
+    #[error("not a policy: {0}")]
+    InvalidPolicy(String),
+
+    /// The policy is not for the program that seals: it could not open what it seals.
+    #[error(
+        "the policy is for {register} {wanted}, and here it is {found}: seal under a policy that this program meets"
+    )]
+    OutsidePolicy {
+        /// Which register.
+        register: &'static str,
+        /// What the policy wants of it.
+        wanted: String,
+        /// Its value here.
+        found: String,
+    },
+
+    /// The floor is above what was recorded (R6).
+    #[error(
+        "sealed at {register} {sealed}, and the floor is {floor}: seal it again at the present {register}"
+    )]
+    BelowFloor {
+        /// Which version.
+        register: &'static str,
+        /// Its value when sealing.
+        sealed: String,
+        /// The lowest that is accepted; for CPUSVN, all that are.
+        floor: String,
+    },
+
+    /// Somebody wants a floor lower than it was (R83).
+    #[error("a floor only rises: {register} is at {from}, and {to} would lower it")]
+    LoweredFloor {
+        /// Which version.
+        register: &'static str,
+        /// Where the floor is.
+        from: String,
+        /// Where it was wanted.
+        to: String,
+    },
+
+    /// A recorded floor is not what was written.
+    #[error("the recorded floor is invalid: {0}")]
+    InvalidFloor(&'static str),
+
     /// The machine cannot do this.
     #[error("{machine} cannot {what}")]
     Unsupported {
@@ -111,6 +160,12 @@ impl Error {
             Self::TcbTooOld { .. } => "machine.tcb_too_old",
             Self::WrongBackend { .. } => "machine.wrong_backend",
             Self::InvalidRequest(_) => "request.invalid",
+            Self::UnderBoundPolicy(_) => "policy.under_bound",
+            Self::InvalidPolicy(_) => "policy.invalid",
+            Self::OutsidePolicy { .. } => "policy.outside",
+            Self::BelowFloor { .. } => "machine.below_floor",
+            Self::LoweredFloor { .. } => "floor.lowered",
+            Self::InvalidFloor(_) => "floor.invalid",
             Self::Unsupported { .. } => "machine.unsupported",
             Self::Zero(_) => "machine.zero",
             Self::BadReport => "report.bad",
@@ -124,12 +179,15 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Unavailable { .. } => Class::Unavailable,
-            Self::OtherIdentity(_) | Self::OtherMachine | Self::WrongBackend { .. } | Self::BadReport => {
-                Class::Refused
-            }
-            Self::TcbTooOld { .. } => Class::TooOld,
-            Self::InvalidRequest(_) => Class::Damaged,
-            Self::Unsupported { .. } => Class::Usage,
+            Self::OtherIdentity(_)
+            | Self::OtherMachine
+            | Self::WrongBackend { .. }
+            | Self::BadReport
+            | Self::OutsidePolicy { .. }
+            | Self::LoweredFloor { .. } => Class::Refused,
+            Self::TcbTooOld { .. } | Self::BelowFloor { .. } => Class::TooOld,
+            Self::InvalidRequest(_) | Self::InvalidFloor(_) => Class::Damaged,
+            Self::Unsupported { .. } | Self::UnderBoundPolicy(_) | Self::InvalidPolicy(_) => Class::Usage,
             Self::Zero(_) | Self::Instruction { .. } | Self::Entropy(_) => Class::Other,
             Self::Delegate(delegate) => delegate.class,
         }

@@ -23,6 +23,24 @@ pub enum Identity {
     Tdx(Box<TdxIdentity>),
 }
 
+impl Identity {
+    /// The kind of machine.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sgx(_) => "sgx",
+            Self::Tdx(_) => "tdx",
+        }
+    }
+
+    /// Whether it is that of a simulated machine.
+    pub fn is_simulated(&self) -> bool {
+        match self {
+            Self::Sgx(enclave) => is_simulated(&enclave.cpusvn),
+            Self::Tdx(guest) => is_simulated(&guest.tee_tcb_svn),
+        }
+    }
+}
+
 /// An SGX enclave: what its REPORT says (Intel SDM vol. 3D, REPORT).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SgxIdentity {

@@ -8,25 +8,36 @@
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],
 //! [`Tee::derive`]), prove it ([`Tee::attest`]). Everything above this floor is written against them.
 //!
+//! A [`Policy`] says what a key is bound to, a [`KeyRequest`] records how to get it again, and
+//! [`KeyRequest::opens_under`] says who will. A [`Floor`] says what is too old, and an [`Anchor`] what is not the latest.
+//!
 //! Nothing here knows the network, the files of bulla or a cryptographic library; it is blocking and reads no clock.
 
+mod anchor;
 mod error;
 mod evidence;
+mod floor;
 mod identity;
+mod outlook;
 mod policy;
 mod provider;
 mod request;
+#[cfg(test)]
+mod samples;
 pub mod sgx;
 pub mod tdx;
 
+pub use anchor::{Anchor, Freshness, Reading};
 /// The 64 bytes that a piece of evidence carries: always a role-tagged hash, never bytes that a caller chose.
 pub use bulla_crypto::RoleHash as ReportData;
 /// The key that a machine derived: 16 bytes from SGX, 32 from the others. Only ever input to a key derivation (R10).
 pub use bulla_crypto::SecretBytes as DerivedKey;
 pub use error::{Delegate, Error};
 pub use evidence::{Evidence, EvidenceKind};
+pub use floor::Floor;
 pub use identity::{Identity, SIMULATED_MARKER, SgxIdentity, TdxIdentity, is_simulated};
-pub use policy::Policy;
+pub use outlook::{Doubt, Outlook, PlatformState};
+pub use policy::{Policy, Register, SignerPolicy};
 pub use provider::{GuestRegisters, ProviderRequest};
 pub use request::{KeyRequest, Mismatch};
 
@@ -43,7 +54,8 @@ pub trait Tee: Send + Sync {
     /// and recorded, with fresh randomness, so that the key survives an update of the machine (R1, R2, R5).
     ///
     /// # Errors
-    /// As [`Tee::identity`]; [`Error::Entropy`]; [`Error::Unsupported`] for a policy that the machine cannot bind to.
+    /// As [`Tee::identity`]; [`Error::Entropy`]; [`Error::UnderBoundPolicy`] for a policy that binds to too little (R14),
+    /// [`Error::OutsidePolicy`] for one that is not met here, [`Error::Unsupported`] for one that the machine cannot bind to.
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error>;
 
     /// The key of a recorded request, exactly as it was recorded.

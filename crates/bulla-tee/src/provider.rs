@@ -97,7 +97,7 @@ impl ProviderRequest {
         Ok(())
     }
 
-    pub(crate) fn opens_under(&self, identity: &TdxIdentity) -> Result<(), Error> {
+    pub(crate) fn fits(&self, identity: &TdxIdentity) -> Result<(), Error> {
         let here = GuestRegisters::from(identity);
         for ((register, claimed), (_, found)) in self.guest.named().into_iter().zip(here.named()) {
             Mismatch::check(register, claimed, found)?;

@@ -1,11 +1,9 @@
 //! The file key: one random key for each envelope, and what is derived from it.
 
-use bulla_crypto::{
-    AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, SystemRandom, TAG_LEN, hkdf, hmac,
-    hmac_verify,
-};
+use bulla_crypto::{AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, TAG_LEN, hkdf_expand};
 
-use crate::header::{Header, Meta};
+use crate::draw::Draw;
+use crate::header::{Fixed, Header};
 
 const KEY_LEN: usize = 32;
 /// Bytes of a wrapped file key.
@@ -18,8 +16,8 @@ const WRAP_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 pub(crate) struct FileKey(Secret<KEY_LEN>);
 
 impl FileKey {
-    pub(crate) fn random() -> Result<Self, EntropyFailure> {
-        SystemRandom.secret().map(Self)
+    pub(crate) fn random(draw: &mut Draw) -> Result<Self, EntropyFailure> {
+        draw.secret().map(Self)
     }
 
     pub(crate) fn wrap(&self, wrapping_key: &Secret<32>) -> [u8; WRAPPED_LEN] {
@@ -48,28 +46,30 @@ impl FileKey {
 
     /// The header MAC. It commits to the file key: nobody can find two file keys under which one header authenticates (R58).
     pub(crate) fn mac(&self, header: &Header) -> [u8; 32] {
-        hmac(self.header_key(header.meta()).expose(), &[header.bytes()])
+        *self.header_mac(header).expose()
     }
 
-    /// Whether `mac` is [`mac`](Self::mac), compared in constant time.
+    /// Whether `mac` is [`mac`](Self::mac), compared in constant time (R64).
     pub(crate) fn authenticates(&self, header: &Header, mac: &[u8; 32]) -> bool {
-        hmac_verify(self.header_key(header.meta()).expose(), &[header.bytes()], mac)
+        self.header_mac(header).ct_eq(&Secret::new(*mac))
     }
 
     /// The key of the payload, bound to the part of the header that never changes while the payload lives.
-    pub(crate) fn payload_key(&self, meta: &Meta) -> AeadKey {
-        let (magic, version) = meta.format();
-        let info = Info::new("bulla/envelope/payload/v0")
+    pub(crate) fn payload_key(&self, fixed: &Fixed) -> AeadKey {
+        let (magic, version) = fixed.format();
+        let info = Info::new("bulla/envelope/payload/v1")
             .part("magic", &magic)
             .part("version", &[version])
-            .part("suite", &meta.suite().id().to_be_bytes())
-            .part("envelope id", meta.envelope_id())
-            .part("context", meta.context().as_bytes());
-        AeadKey::new(&hkdf(self.0.expose(), meta.salt(), &info))
+            .part("suite", &fixed.suite.id().to_be_bytes())
+            .part("envelope id", &fixed.envelope_id)
+            .part("payload salt", &fixed.salt)
+            .part("context", fixed.context.as_bytes());
+        AeadKey::new(&hkdf_expand(&self.0, &info))
     }
 
-    fn header_key(&self, meta: &Meta) -> Secret<32> {
-        let info = Info::new("bulla/envelope/header/v0").part("suite", &meta.suite().id().to_be_bytes());
-        hkdf(self.0.expose(), &[], &info)
+    /// Expanding is HMAC under the file key.
+    fn header_mac(&self, header: &Header) -> Secret<32> {
+        let info = Info::new("bulla/envelope/header/v1").part("header digest", header.digest());
+        hkdf_expand(&self.0, &info)
     }
 }

@@ -12,30 +12,68 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - Files and anything large: [`seal_stream`] and [`unseal_stream`], with [`file::replace`] for the output.
+//! - Several openers, policies, recovery, labels, epochs: [`Sealer`] and [`Unsealer`]. Files and anything large: their streams,
+//!   [`SealWriter`], [`UnsealReader`], and [`RangeReader`] for a part of a large secret.
 //! - To whom and to what an envelope is bound, without any key: [`Header::read`].
+//! - Who may open it, changed: [`Rewrap`]. Its key, changed: [`Rotate`]. Whether it will open after a change: [`plan`].
+//! - Data keys for a database, in generations: [`Ring`].
 //! - Why it did not open: [`Error`]. No failure loosens anything, and a remote party should be told none of it (R65).
+//!
+//! # Coming from another SDK
+//!
+//! | there | here |
+//! |---|---|
+//! | EGo `SealWithUniqueKey`, Open Enclave `OE_SEAL_POLICY_UNIQUE`, Intel `SGX_KEYPOLICY_MRENCLAVE` | [`seal`], or [`Policy::measurement`] |
+//! | EGo `SealWithProductKey`, Open Enclave `OE_SEAL_POLICY_PRODUCT`, Intel `SGX_KEYPOLICY_MRSIGNER` | [`Sealer::machine`] with [`Policy::signer`], which wants product, lowest version and label said |
+//! | `Unseal`, `oe_unseal`, `sgx_unseal_data` | [`unseal`]; the envelope says how it was sealed |
+//! | additional data, AAD | the context, which is required, and [`Sealer::label`] |
+//! | systemd-creds `--name=`, age `-r`, Clevis `sss` | the context, [`Sealer::recovery`], [`Sealer::threshold`] |
 //!
 //! # What an envelope promises
 //! It keeps its content secret from everyone but its openers, and shows any change to it. It proves that *some opener* wrote
-//! it, no more. It says nothing about freshness: an older envelope of the same context opens as well as the newest one, so
-//! whoever controls the disk can bring it back (R66). It lives as long as the machine's keys do: a firmware update can end
-//! those of a processor, so keep another way to a secret that must not be lost.
+//! it, no more, unless [`Origin`] says more. It says nothing about freshness by itself: an older envelope of the same context
+//! opens as well as the newest one, so whoever controls the disk can bring it back (R66); [`Unsealer::at_least`] and
+//! [`Unsealer::anchor`] are for whoever knows better. What only machines can open lives as long as their keys do: a firmware update
+//! can end those of a processor, so keep another way to a secret that must not be lost, a [`Recipient`].
 //!
 //! # Compatibility
-//! The format is specified apart from this code, in `docs/spec/envelope.md`. It carries version 0 and is **not frozen yet**: a
-//! later release may change it, and then refuses version 0 by name rather than misread it. Once the format is frozen, every
-//! later release will open what an earlier one sealed, and committed test vectors hold it to that.
+//! The format is specified apart from this code, in `docs/spec/envelope.md`, and **version 1 is frozen**: every later release will
+//! open what an earlier one sealed, and committed test vectors, which a second implementation reads too, hold it to that. A change
+//! of the format is a new version beside the old one. What wrote version 0 was never released; it is refused by its number.
 
+mod adapters;
+mod draw;
 mod error;
 pub mod file;
 mod file_key;
 mod header;
+pub mod journal;
+pub mod luks;
+mod origin;
+pub mod plan;
+mod recipient;
+mod ring;
+mod rewrap;
+mod rotate;
 mod seal;
+mod sealer;
 mod slot;
 mod stream;
+pub mod successor;
+mod threshold;
+mod unsealer;
 
+pub use adapters::{RangeReader, SealWriter, UnsealReader};
+pub use bulla_crypto::Kem;
+pub use bulla_tee::{Anchor, Floor, Freshness, Policy, Register, SignerPolicy};
 pub use error::Error;
 pub use header::{Header, Suite};
+pub use recipient::{Recipient, RecipientKey, RecipientOpener, Role};
+pub use rewrap::Rewrap;
+pub use ring::{Ring, RingKey};
+pub use rotate::Rotate;
 pub use seal::{seal, seal_stream, unseal, unseal_stream};
-pub use slot::Slot;
+pub use sealer::Sealer;
+pub use slot::{Opener, Slot, Strength};
+pub use threshold::{Share, ThresholdOpener};
+pub use unsealer::{Opened, Origin, Unsealer};

@@ -1,17 +1,11 @@
-//! Sealing and opening.
+//! Sealing and opening in two lines, for exactly this program on exactly this machine.
 
 use std::io::{Read, Write};
-use std::mem;
-
-use zeroize::Zeroizing;
 
 use bulla_crypto::SecretBytes;
-use bulla_tee::Tee;
+use bulla_tee::{Policy, Tee};
 
-use crate::file_key::FileKey;
-use crate::header::{Header, Meta, check_context, read_array};
-use crate::slot::Slot;
-use crate::{Error, slot, stream};
+use crate::{Error, Opened, Sealer, Unsealer};
 
 /// Seals `secret` to what runs here, for `context`: only the same program on the same machine opens it, and only for the
 /// same context.
@@ -31,9 +25,7 @@ use crate::{Error, slot, stream};
 /// # Errors
 /// [`Error::InvalidContext`]; [`Error::Machine`] and [`Error::Entropy`], after which nothing was sealed.
 pub fn seal(tee: &dyn Tee, context: &str, secret: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut sealed = Vec::new();
-    seal_stream(tee, context, None, secret, &mut sealed)?;
-    Ok(sealed)
+    Sealer::new(context).machine(tee, Policy::default()).seal(secret)
 }
 
 /// Opens what [`seal`] or [`seal_stream`] sealed. The example is at [`seal`].
@@ -41,14 +33,10 @@ pub fn seal(tee: &dyn Tee, context: &str, secret: &[u8]) -> Result<Vec<u8>, Erro
 /// # Errors
 /// As [`unseal_stream`].
 pub fn unseal(tee: &dyn Tee, context: &str, envelope: &[u8]) -> Result<SecretBytes, Error> {
-    // A plaintext is shorter than its envelope, so this never grows and leaves no copy behind.
-    let mut secret = Zeroizing::new(Vec::with_capacity(envelope.len()));
-    unseal_stream(tee, context, envelope, &mut *secret)?;
-    Ok(SecretBytes::new(mem::take(&mut secret)))
+    Unsealer::new(context).machine(tee).unseal(envelope).map(|(secret, _)| secret)
 }
 
-/// As [`seal`], from a reader to a writer, in constant memory. `created` is a time in Unix seconds to record in the
-/// header, readable and authenticated; the library itself reads no clock.
+/// As [`seal`], from a reader to a writer, in constant memory and on all cores.
 ///
 /// The envelope is complete only if this returns `Ok`. To write a file, go through [`file::replace`](crate::file::replace).
 ///
@@ -58,7 +46,7 @@ pub fn unseal(tee: &dyn Tee, context: &str, envelope: &[u8]) -> Result<SecretByt
 /// # let machine = machine.enclave(&bulla_sim::EnclaveIdentity::of_this_process(&machine)?)?;
 /// let path = dir.path().join("wallet.bulla");
 /// let secret = "correct horse".as_bytes();
-/// bulla::file::replace(&path, |file| bulla::seal_stream(&machine, "wallet", None, secret, file))?;
+/// bulla::file::replace(&path, |file| bulla::seal_stream(&machine, "wallet", secret, file))?;
 /// # assert_eq!(bulla::unseal(&machine, "wallet", &std::fs::read(&path)?)?.expose(), secret);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -68,21 +56,10 @@ pub fn unseal(tee: &dyn Tee, context: &str, envelope: &[u8]) -> Result<SecretByt
 pub fn seal_stream(
     tee: &dyn Tee,
     context: &str,
-    created: Option<u64>,
-    input: impl Read,
-    mut output: impl Write,
+    input: impl Read + Send,
+    output: impl Write + Send,
 ) -> Result<(), Error> {
-    check_context(context)?;
-    let file_key = FileKey::random()?;
-    let meta = Meta::fresh(context, created)?;
-    let slot = Slot::for_machine(tee, &meta, &file_key)?;
-    let header = Header::new(meta, vec![slot])?;
-
-    let writing = || Error::io("writing the envelope");
-    output.write_all(header.bytes()).map_err(writing())?;
-    output.write_all(&file_key.mac(&header)).map_err(writing())?;
-    stream::seal(&file_key.payload_key(header.meta()), input, &mut output)?;
-    output.flush().map_err(writing())
+    Sealer::new(context).machine(tee, Policy::default()).seal_stream(input, output).map(|_| ())
 }
 
 /// As [`unseal`], from a reader, which it reads to its end, to a writer, in constant memory.
@@ -96,30 +73,20 @@ pub fn seal_stream(
 /// # let machine = machine.enclave(&bulla_sim::EnclaveIdentity::of_this_process(&machine)?)?;
 /// # let sealed = bulla::seal(&machine, "wallet", b"correct horse")?;
 /// let path = dir.path().join("wallet");
-/// bulla::file::replace(&path, |file| bulla::unseal_stream(&machine, "wallet", sealed.as_slice(), file))?;
+/// bulla::file::replace(&path, |file| {
+///     bulla::unseal_stream(&machine, "wallet", sealed.as_slice(), file).map(|_| ())
+/// })?;
 /// # assert_eq!(std::fs::read(&path)?, b"correct horse");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// In the order of the checks: [`Error::InvalidContext`]; those of [`Header::read`] for what is no intact envelope;
-/// [`Error::OtherContext`]; [`Error::Machine`] with the reason why this machine cannot have the key;
-/// [`Error::HeaderChanged`] and, while the payload is read, [`Error::PayloadChanged`] or [`Error::Truncated`] for what was
-/// changed; [`Error::Io`] when `input` or `output` fails.
+/// As [`Unsealer::unseal_stream`].
 pub fn unseal_stream(
     tee: &dyn Tee,
     context: &str,
-    mut input: impl Read,
-    mut output: impl Write,
-) -> Result<(), Error> {
-    check_context(context)?;
-    let header = Header::read(&mut input)?;
-    let mac = read_array(&mut input)?;
-    if header.context() != context {
-        let (claimed, wanted) = (header.context().to_owned(), context.to_owned());
-        return Err(Error::OtherContext { claimed, wanted });
-    }
-    let file_key = slot::open(tee, &header, &mac)?;
-    stream::open(&file_key.payload_key(header.meta()), input, &mut output)?;
-    output.flush().map_err(Error::io("writing the secret"))
+    input: impl Read + Send,
+    output: impl Write + Send,
+) -> Result<Opened, Error> {
+    Unsealer::new(context).machine(tee).unseal_stream(input, output)
 }

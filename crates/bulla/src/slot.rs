@@ -1,112 +1,158 @@
 //! Slots: each wraps the file key for one opener.
 
-use minicbor::{Decode, Encode};
-
-use bulla_crypto::{Info, Secret, SystemRandom, hkdf, sha256};
-use bulla_tee::{DerivedKey, Identity, KeyRequest, Policy, Tee};
+use bulla_crypto::{Info, Secret, hkdf, sha256};
+use bulla_tee::{KeyRequest, Register};
 
 use crate::Error;
 use crate::file_key::{FileKey, WRAPPED_LEN};
-use crate::header::{Header, Meta};
+use crate::header::{Fixed, RawSlot};
+use crate::recipient::RecipientOpener;
+use crate::threshold::ThresholdOpener;
 
 /// One opener of an envelope, and the file key wrapped for it.
 #[derive(Clone, Debug)]
 pub struct Slot {
-    request: KeyRequest,
+    opener: Opener,
+    /// The opener as it stands in the header, which goes into every key.
+    encoded: Vec<u8>,
     salt: [u8; 32],
     wrapped: [u8; WRAPPED_LEN],
 }
 
-#[derive(Encode, Decode)]
-#[cbor(array)]
-pub(crate) struct SlotCbor<'a> {
-    #[b(0)]
-    kind: &'a str,
-    #[cbor(n(1), with = "minicbor::bytes")]
-    salt: [u8; 32],
-    #[cbor(b(2), with = "minicbor::bytes")]
-    opener: &'a [u8],
-    #[cbor(n(3), with = "minicbor::bytes")]
-    wrapped: [u8; WRAPPED_LEN],
+/// Who opens a slot. A claim until the envelope has been opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Opener {
+    /// A machine, which is asked for the key again as it was asked when sealing.
+    Machine(KeyRequest),
+    /// The holder of a private key.
+    Recipient(RecipientOpener),
+    /// `k` of `n` holders of private keys.
+    Threshold(ThresholdOpener),
+}
+
+/// What it takes to open a slot, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Strength {
+    /// Nothing: whoever can read a simulated machine's directory can open it (R110).
+    Simulated,
+    /// One private key, wherever it is kept.
+    Recipient,
+    /// Several private keys.
+    Threshold,
+    /// Any program of one signer, on one machine.
+    Signer,
+    /// One program, on one machine.
+    Measurement,
 }
 
 impl Slot {
-    /// Which kind of machine it is for: `sgx`, `tdx-provider` or `sim`.
+    /// A slot that wraps `file_key` under the key that its opener gets.
+    pub(crate) fn wrap(
+        opener: Opener,
+        opener_key: &[u8],
+        salt: [u8; 32],
+        fixed: &Fixed,
+        file_key: &FileKey,
+    ) -> Self {
+        let encoded = opener.encode();
+        let mut slot = Self { opener, encoded, salt, wrapped: [0; WRAPPED_LEN] };
+        slot.wrapped = file_key.wrap(&slot.derived("bulla/envelope/wrap/v1", opener_key, fixed));
+        slot
+    }
+
+    /// The kind of its opener: `sgx`, `tdx-provider`, `sim`, `recipient` or `threshold`.
     pub fn kind(&self) -> &'static str {
-        self.request.kind()
+        self.opener.kind()
     }
 
-    /// What that machine is asked for, and the identity it is bound to. A claim until the envelope has been opened.
-    pub fn request(&self) -> &KeyRequest {
-        &self.request
+    /// Who opens it.
+    pub fn opener(&self) -> &Opener {
+        &self.opener
     }
 
-    /// A slot for what runs here: a machine-bound slot can be written only by the machine it is bound to.
-    pub(crate) fn for_machine(tee: &dyn Tee, meta: &Meta, file_key: &FileKey) -> Result<Self, Error> {
-        let (request, key) = tee.bind(&Policy::Measurement)?;
-        let salt = SystemRandom.array()?;
-        let wrapped = file_key.wrap(&wrapping_key(&key, &salt, &request, meta));
-        Ok(Self { request, salt, wrapped })
+    /// 32 random bytes that tell this slot from every other.
+    pub fn salt(&self) -> &[u8; 32] {
+        &self.salt
     }
 
-    pub(crate) fn from_cbor(cbor: &SlotCbor<'_>) -> Result<Self, Error> {
-        let request = KeyRequest::decode(cbor.kind, cbor.opener)?;
-        Ok(Self { request, salt: cbor.salt, wrapped: cbor.wrapped })
-    }
-
-    pub(crate) fn to_cbor<'a>(&'a self, opener: &'a [u8]) -> SlotCbor<'a> {
-        SlotCbor { kind: self.kind(), salt: self.salt, opener, wrapped: self.wrapped }
-    }
-
-    /// The registers decide first, since they give the precise reason; then the machine; then the cryptography.
-    fn open(&self, tee: &dyn Tee, identity: &Identity, meta: &Meta) -> Result<FileKey, Error> {
-        self.request.opens_under(identity)?;
-        let key = tee.derive(&self.request)?;
-        let wrapping_key = wrapping_key(&key, &self.salt, &self.request, meta);
-        FileKey::unwrap(&self.wrapped, &wrapping_key).map_err(|_| Error::HeaderChanged)
-    }
-}
-
-/// The file key from the first slot that this machine can open, once the whole header has authenticated under it (R56, R58).
-///
-/// Where none opens, the reason is that of the slot that came closest.
-pub(crate) fn open(tee: &dyn Tee, header: &Header, mac: &[u8; 32]) -> Result<FileKey, Error> {
-    let identity = tee.identity()?;
-    let mut reasons = Vec::new();
-    for slot in header.slots() {
-        let opened = slot.open(tee, &identity, header.meta()).and_then(|file_key| {
-            if !file_key.authenticates(header, mac) {
-                return Err(Error::HeaderChanged);
+    /// What it takes to open it.
+    pub fn strength(&self) -> Strength {
+        match &self.opener {
+            Opener::Machine(KeyRequest::Simulated(_)) => Strength::Simulated,
+            Opener::Machine(request) => {
+                let to_program = request.policy().registers().any(|register| register == Register::MrEnclave);
+                if to_program { Strength::Measurement } else { Strength::Signer }
             }
-            Ok(file_key)
-        });
-        match opened {
-            Ok(file_key) => return Ok(file_key),
-            Err(reason) => reasons.push(reason),
+            Opener::Recipient(_) => Strength::Recipient,
+            Opener::Threshold(_) => Strength::Threshold,
         }
     }
-    Err(reasons.into_iter().max_by_key(closeness).unwrap_or(Error::Malformed("it has no slot")))
-}
 
-/// How close to opening a slot came that failed for this reason.
-fn closeness(reason: &Error) -> u8 {
-    match reason {
-        Error::Machine(bulla_tee::Error::WrongBackend { .. }) => 0,
-        Error::Machine(bulla_tee::Error::OtherIdentity(_)) => 1,
-        Error::Machine(bulla_tee::Error::OtherMachine) => 2,
-        Error::Machine(bulla_tee::Error::TcbTooOld { .. }) => 3,
-        Error::HeaderChanged => 4,
-        // The machine itself failed: once it works again, this slot may open.
-        _ => 5,
+    /// Whether it is a simulated machine's; `None` if it is no machine's.
+    pub(crate) fn is_simulated(&self) -> Option<bool> {
+        match &self.opener {
+            Opener::Machine(request) => Some(matches!(request, KeyRequest::Simulated(_))),
+            _ => None,
+        }
+    }
+
+    /// The file key, unless anything that goes into the wrapping key differs.
+    pub(crate) fn unwrap(&self, opener_key: &[u8], fixed: &Fixed) -> Result<FileKey, Error> {
+        let wrapping_key = self.derived("bulla/envelope/wrap/v1", opener_key, fixed);
+        FileKey::unwrap(&self.wrapped, &wrapping_key).map_err(|_| Error::HeaderChanged)
+    }
+
+    /// The key of the trailer that this slot's machine writes.
+    pub(crate) fn origin_key(&self, opener_key: &[u8], fixed: &Fixed) -> Secret<32> {
+        self.derived("bulla/envelope/origin-key/v1", opener_key, fixed)
+    }
+
+    pub(crate) fn from_raw(raw: &RawSlot<'_>) -> Result<Self, Error> {
+        let opener = Opener::decode(raw.kind, raw.opener)?;
+        Ok(Self { opener, encoded: raw.opener.to_vec(), salt: raw.salt, wrapped: raw.wrapped })
+    }
+
+    pub(crate) fn to_raw(&self) -> RawSlot<'_> {
+        RawSlot { kind: self.kind(), salt: self.salt, opener: &self.encoded, wrapped: self.wrapped }
+    }
+
+    /// Binds a key to every selector, to this envelope and to its context (R16, R57).
+    fn derived(&self, label: &str, opener_key: &[u8], fixed: &Fixed) -> Secret<32> {
+        let info = Info::new(label)
+            .part("suite", &fixed.suite.id().to_be_bytes())
+            .part("kind", self.kind().as_bytes())
+            .part("opener", &self.encoded)
+            .part("envelope id", &fixed.envelope_id)
+            .part("context hash", &sha256(&[fixed.context.as_bytes()]));
+        hkdf(opener_key, &self.salt, &info)
     }
 }
 
-fn wrapping_key(key: &DerivedKey, salt: &[u8; 32], request: &KeyRequest, meta: &Meta) -> Secret<32> {
-    let info = Info::new("bulla/envelope/wrap/v0")
-        .part("suite", &meta.suite().id().to_be_bytes())
-        .part("kind", request.kind().as_bytes())
-        .part("opener", &request.encode())
-        .part("envelope id", meta.envelope_id())
-        .part("context hash", &sha256(&[meta.context().as_bytes()]));
-    hkdf(key.expose(), salt, &info)
+impl Opener {
+    /// Its name, as it stands in the header.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Machine(request) => request.kind(),
+            Self::Recipient(_) => RecipientOpener::KIND,
+            Self::Threshold(_) => ThresholdOpener::KIND,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Machine(request) => request.encode(),
+            Self::Recipient(opener) => opener.encode(),
+            Self::Threshold(opener) => opener.encode(),
+        }
+    }
+
+    fn decode(kind: &str, bytes: &[u8]) -> Result<Self, Error> {
+        match kind {
+            RecipientOpener::KIND => RecipientOpener::decode(bytes).map(Self::Recipient),
+            ThresholdOpener::KIND => ThresholdOpener::decode(bytes).map(Self::Threshold),
+            _ => Ok(Self::Machine(KeyRequest::decode(kind, bytes)?)),
+        }
+    }
 }

@@ -1,134 +1,179 @@
 //! The payload: a stream of chunks, each authenticated with its place and with whether it is the last (R59).
+//!
+//! - [`seal`], [`open`] and [`copy`] take a whole stream through all cores in constant memory ([`line`]).
+//! - [`SealWriter`] and [`OpenReader`] are for who wants to hold the other end, a chunk at a time.
+//! - [`RangeReader`] opens the chunks that it is asked for and no other.
+//! - [`HoldBack`] keeps what stands behind the payload away from all of these.
+
+mod batch;
+mod hold_back;
+mod line;
+mod range;
+mod reader;
+mod room;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 
-use zeroize::Zeroizing;
-
-use bulla_crypto::{AeadKey, NONCE_LEN, TAG_LEN};
+use bulla_crypto::{AeadKey, NONCE_LEN, TAG_LEN, sha256};
 
 use crate::Error;
 
+pub(crate) use hold_back::HoldBack;
+pub(crate) use range::RangeReader;
+pub(crate) use reader::OpenReader;
+pub(crate) use writer::SealWriter;
+
 /// Bytes of plaintext in every chunk but the last.
-const CHUNK_LEN: usize = 64 * 1024;
+pub(crate) const CHUNK_LEN: usize = 64 * 1024;
+/// Bytes of every chunk but the last as it stands in the envelope.
+const SEALED_LEN: usize = CHUNK_LEN + TAG_LEN;
 /// Chunks of one envelope: 256 TiB, far within what AES-256-GCM allows under one key (R60).
 const MAX_CHUNKS: u64 = 1 << 32;
 
-/// Encrypts `input` to its end.
-pub(crate) fn seal(key: &AeadKey, input: impl Read, mut output: impl Write) -> Result<(), Error> {
-    let mut nonces = Nonces::default();
-    let mut chunks = Chunks::new(input, CHUNK_LEN).map_err(Error::io("reading the secret"))?;
-    loop {
-        let (chunk, last) = chunks.advance().map_err(Error::io("reading the secret"))?;
-        let nonce = nonces.next(last).ok_or(Error::TooLarge("the secret"))?;
-        let tag = key.seal(&nonce, &[], chunk);
-        chunk.extend_from_slice(&tag);
-        output.write_all(chunk).map_err(Error::io("writing the envelope"))?;
-        if last {
-            return Ok(());
-        }
-    }
+/// How a whole stream is run.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Run {
+    /// The most threads at work, the caller's among them; with 1 no other is ever started. `None` is one for each core.
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Whether to compute the digest of the payload: SHA-256 of the concatenation of the SHA-256 of each chunk with its tag, so
+    /// that every thread can do its part.
+    pub(crate) digest: bool,
 }
 
-/// Decrypts `input`, which ends where the payload ends. Each chunk is written only after it has authenticated; the whole is
-/// good only if this returns `Ok`.
-pub(crate) fn open(key: &AeadKey, input: impl Read, mut output: impl Write) -> Result<(), Error> {
-    let mut nonces = Nonces::default();
-    let mut chunks = Chunks::new(input, CHUNK_LEN + TAG_LEN).map_err(Error::io("reading the envelope"))?;
-    loop {
-        let index = nonces.used;
-        let changed = || Error::PayloadChanged { chunk: index };
-        let (chunk, last) = chunks.advance().map_err(Error::io("reading the envelope"))?;
-        let nonce = nonces.next(last).ok_or_else(changed)?;
-        let (message, tag) = chunk.split_last_chunk_mut::<TAG_LEN>().ok_or(Error::Truncated)?;
-        key.open(&nonce, &[], message, tag).map_err(|_| changed())?;
-        if message.is_empty() && index > 0 {
-            return Err(changed());
-        }
-        output.write_all(message).map_err(Error::io("writing the secret"))?;
-        if last {
-            return Ok(());
-        }
-    }
+/// Encrypts `input` to its end and returns the digest of the payload if it was asked for.
+pub(crate) fn seal(
+    key: &AeadKey,
+    input: impl Read + Send,
+    output: impl Write + Send,
+    run: Run,
+) -> Result<Option<[u8; 32]>, Error> {
+    line::run(Work::Seal(key), input, output, run)
 }
 
-/// 11 bytes of counter, big-endian, and one byte that is 1 for the last chunk.
-#[derive(Default)]
-struct Nonces {
-    used: u64,
+/// Decrypts `input`, which ends where the payload ends, and returns the digest of the payload if it was asked for. Each chunk
+/// is written only after it and all before it have authenticated; the whole is good only if this returns `Ok`.
+pub(crate) fn open(
+    key: &AeadKey,
+    input: impl Read + Send,
+    output: impl Write + Send,
+    run: Run,
+) -> Result<Option<[u8; 32]>, Error> {
+    line::run(Work::Open(key), input, output, run)
 }
 
-impl Nonces {
-    fn next(&mut self, last: bool) -> Option<[u8; NONCE_LEN]> {
-        if self.used == MAX_CHUNKS {
-            return None;
-        }
-        let counter = u128::from(self.used) << 8 | u128::from(last);
-        self.used += 1;
-        counter.to_be_bytes().last_chunk().copied()
-    }
+/// Copies a payload as it is, for which it takes no key and checks nothing, and returns its digest if it was asked for. Into
+/// [`io::sink`] that is all it does.
+pub(crate) fn copy(
+    input: impl Read + Send,
+    output: impl Write + Send,
+    run: Run,
+) -> Result<Option<[u8; 32]>, Error> {
+    line::run(Work::Copy, input, output, run)
 }
 
-/// Cuts a reader into chunks and tells which one is the last, for which it reads ahead of a full one.
-///
-/// Both buffers hold plaintext at times. They get their room at once, since growing would leave a copy behind, and are wiped
-/// when dropped.
-struct Chunks<R> {
-    input: R,
-    len: usize,
-    chunk: Zeroizing<Vec<u8>>,
-    ahead: Zeroizing<Vec<u8>>,
+/// What is done to each chunk.
+#[derive(Clone, Copy)]
+enum Work<'k> {
+    Seal(&'k AeadKey),
+    Open(&'k AeadKey),
+    Copy,
 }
 
-impl<R: Read> Chunks<R> {
-    fn new(input: R, len: usize) -> io::Result<Self> {
-        let mut chunks = Self { input, len, chunk: Zeroizing::default(), ahead: Zeroizing::default() };
-        chunks.read_ahead()?;
-        Ok(chunks)
+impl Work<'_> {
+    /// Bytes of input that make a full chunk.
+    const fn takes(self) -> usize {
+        match self {
+            Self::Seal(_) => CHUNK_LEN,
+            Self::Open(_) | Self::Copy => SEALED_LEN,
+        }
     }
 
-    /// The next chunk, and whether it is the last; only the last may be short, and it is empty only if it is the first.
-    fn advance(&mut self) -> io::Result<(&mut Vec<u8>, bool)> {
-        std::mem::swap(&mut self.chunk, &mut self.ahead);
-        if self.chunk.len() == self.len {
-            self.read_ahead()?;
-        } else {
-            self.ahead.clear();
+    /// Bytes of output that a full chunk gives.
+    const fn gives(self) -> usize {
+        match self {
+            Self::Seal(_) | Self::Copy => SEALED_LEN,
+            Self::Open(_) => CHUNK_LEN,
         }
-        Ok((&mut self.chunk, self.ahead.is_empty()))
     }
 
-    fn read_ahead(&mut self) -> io::Result<()> {
-        if self.ahead.capacity() == 0 {
-            self.ahead.reserve_exact(self.len + TAG_LEN);
-        }
-        self.ahead.resize(self.len, 0);
-        let mut filled = 0;
-        while let Some(space @ [_, ..]) = self.ahead.get_mut(filled..) {
-            match self.input.read(space) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+    /// Does it, in place, to the chunk that is the first `len` bytes of `slot`; there is room for a tag behind them. Returns how
+    /// many bytes the chunk has now. `hashes` gets the SHA-256 of the chunk as it stands in the envelope.
+    fn apply(
+        self,
+        place: Place,
+        slot: &mut [u8],
+        len: usize,
+        hashes: Option<&mut Vec<[u8; 32]>>,
+    ) -> Result<usize, Error> {
+        let (chunk, behind) = slot.split_at_mut(len);
+        match self {
+            Self::Seal(key) => {
+                let nonce = place.nonce().ok_or(Error::TooLarge("the secret"))?;
+                let tag = key.seal(&nonce, &[], chunk);
+                *behind.first_chunk_mut().expect("a slot has room for a tag") = tag;
+                hashes.into_iter().for_each(|hashes| hashes.push(sha256(&[chunk, &tag])));
+                Ok(len + TAG_LEN)
+            }
+            Self::Open(key) => {
+                hashes.into_iter().for_each(|hashes| hashes.push(sha256(&[chunk])));
+                let changed = || Error::PayloadChanged { chunk: place.index };
+                let nonce = place.nonce().ok_or_else(changed)?;
+                let (message, tag) = chunk.split_last_chunk_mut::<TAG_LEN>().ok_or(Error::Truncated)?;
+                key.open(&nonce, &[], message, tag).map_err(|_| changed())?;
+                if message.is_empty() && place.index > 0 {
+                    return Err(changed());
+                }
+                Ok(message.len())
+            }
+            Self::Copy => {
+                hashes.into_iter().for_each(|hashes| hashes.push(sha256(&[chunk])));
+                Ok(len)
             }
         }
-        self.ahead.truncate(filled);
-        Ok(())
+    }
+
+    const fn reading(self) -> &'static str {
+        match self {
+            Self::Seal(_) => "reading the secret",
+            Self::Open(_) | Self::Copy => "reading the envelope",
+        }
+    }
+
+    const fn writing(self) -> &'static str {
+        match self {
+            Self::Seal(_) | Self::Copy => "writing the envelope",
+            Self::Open(_) => "writing the secret",
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where a chunk stands.
+#[derive(Clone, Copy)]
+struct Place {
+    index: u64,
+    last: bool,
+}
 
-    /// R60: the counter stops before it repeats, and the flag never runs into it.
-    #[test]
-    fn nonces_do_not_repeat_and_end() {
-        let mut nonces = Nonces::default();
-        assert_eq!(nonces.next(false).unwrap(), [0; 12]);
-        assert_eq!(nonces.next(true).unwrap(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-
-        let mut nonces = Nonces { used: MAX_CHUNKS - 1 };
-        assert_eq!(nonces.next(true).unwrap(), [0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255, 1]);
-        assert_eq!(nonces.next(true), None);
+impl Place {
+    /// 11 bytes of counter, big-endian, and one byte that is 1 for the last chunk; none beyond the chunks that there may be.
+    fn nonce(self) -> Option<[u8; NONCE_LEN]> {
+        if self.index >= MAX_CHUNKS {
+            return None;
+        }
+        let number = u128::from(self.index) << 8 | u128::from(self.last);
+        number.to_be_bytes().last_chunk().copied()
     }
+}
+
+/// For the traits of [`std::io`]: the error itself is inside, and the kind is that of the system where it was the system's.
+fn into_io(error: Error) -> io::Error {
+    let kind = match &error {
+        Error::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error)
 }

@@ -32,7 +32,8 @@ pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
     verdict.map(drop).map_err(Failure::from)
 }
 
-fn statuses(names: &[String]) -> Result<Vec<TcbStatus>, Failure> {
+/// TCB statuses by their names.
+pub(crate) fn statuses(names: &[String]) -> Result<Vec<TcbStatus>, Failure> {
     names
         .iter()
         .map(|name| name.parse().map_err(|_| Failure::usage(format!("`{name}` is not a TCB status"))))

@@ -1,5 +1,6 @@
 //! `bulla completions` and `bulla man`, both made from the one definition of the command line.
 
+use std::io::Write;
 use std::path::Path;
 
 use clap::CommandFactory;

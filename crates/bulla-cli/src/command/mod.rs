@@ -1,12 +1,16 @@
 //! One module for each command.
 
 pub(crate) mod attest;
+pub(crate) mod change;
 #[cfg(feature = "sim")]
 pub(crate) mod demo;
+pub(crate) mod floor;
 pub(crate) mod inspect;
 pub(crate) mod manual;
 pub(crate) mod provider;
+pub(crate) mod recipient;
 pub(crate) mod request;
 pub(crate) mod seal;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
+pub(crate) mod successor;

@@ -1,5 +1,7 @@
 //! `bulla request`: a TDX guest asks its key provider for a key.
 
+use std::io::Write;
+
 use bulla_client::{Client, Judge, Pin};
 
 use crate::args::{OptionalPin, Request};

@@ -1,5 +1,6 @@
 //! `bulla sim`: simulated machines.
 
+use std::io::Write;
 use std::path::Path;
 
 use bulla_sim::{Machine, TdDescription};

@@ -30,7 +30,7 @@ fn json_has_the_same() {
     let bulla = Bulla::with_host();
     bulla.write("sealed", bulla.seal(b"secret"));
     let found = bulla.run("inspect --json sealed").json();
-    assert_eq!(found["version"], 0);
+    assert_eq!(found["version"], 1);
     assert_eq!(found["suite"], 1);
     assert_eq!(found["context"], "wallet");
     assert!(found["created"].is_u64());

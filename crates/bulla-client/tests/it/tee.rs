@@ -4,7 +4,8 @@ use bulla_client::{Pin, ProviderTee};
 use bulla_crypto::{Class, Role, RoleHash};
 use bulla_protocol::Code;
 use bulla_tee::{
-    Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Policy, ProviderRequest, Tee,
+    Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Policy, ProviderRequest, Register,
+    Tee,
 };
 
 use crate::provider::Provider;
@@ -16,7 +17,7 @@ fn machine(world: &World, server: &Server) -> ProviderTee {
 }
 
 fn bound(world: &World, server: &Server) -> ProviderRequest {
-    match machine(world, server).bind(&Policy::Measurement).unwrap().0 {
+    match machine(world, server).bind(&Policy::measurement()).unwrap().0 {
         KeyRequest::Simulated(inner) => match *inner {
             KeyRequest::TdxProvider(request) => *request,
             other => panic!("{other:?}"),
@@ -34,7 +35,7 @@ fn simulated(request: ProviderRequest) -> KeyRequest {
 fn what_was_bound_is_derived_again() {
     let world = World::new();
     let server = world.provider().serve();
-    let (request, key) = machine(&world, &server).bind(&Policy::Measurement).unwrap();
+    let (request, key) = machine(&world, &server).bind(&Policy::measurement()).unwrap();
     assert_eq!((request.kind(), key.expose().len()), ("sim", 32));
     let decoded = KeyRequest::decode("sim", &request.encode()).unwrap();
     assert!(machine(&world, &server).derive(&decoded).unwrap().ct_eq(&key));
@@ -64,7 +65,7 @@ fn identity_and_evidence_are_the_guests() {
 fn opening_asks_for_the_recorded_root() {
     let world = World::new();
     let before = world.provider().serve();
-    let (request, key) = machine(&world, &before).bind(&Policy::Measurement).unwrap();
+    let (request, key) = machine(&world, &before).bind(&Policy::measurement()).unwrap();
 
     let mut provider = Provider::new(&enclave_of(&world.machine, &identity()), AUTHORITY, [0x08; 16]);
     provider.roots.insert(ROOT_ID, [0x33; 32]);
@@ -73,7 +74,7 @@ fn opening_asks_for_the_recorded_root() {
     let pin = Pin { root_id: None, ..PIN };
     let machine = ProviderTee::new(world.client_of(world.guest(), &after.url, pin));
     assert!(machine.derive(&request).unwrap().ct_eq(&key));
-    assert!(!machine.bind(&Policy::Measurement).unwrap().1.ct_eq(&key));
+    assert!(!machine.bind(&Policy::measurement()).unwrap().1.ct_eq(&key));
 }
 
 /// What a header says is a claim: it chooses neither another provider, nor another authority, path or purpose.
@@ -106,7 +107,7 @@ fn an_edited_request_is_refused_before_anyone_is_asked() {
 fn another_guest_does_not_get_it() {
     let world = World::new();
     let server = world.provider().serve();
-    let (request, _) = machine(&world, &server).bind(&Policy::Measurement).unwrap();
+    let (request, _) = machine(&world, &server).bind(&Policy::measurement()).unwrap();
     let other = ProviderTee::new(world.client_of(world.other_guest(), &server.url, PIN));
     let error = other.derive(&request).err().unwrap();
     assert!(matches!(&error, Error::OtherIdentity(mismatch) if mismatch.register == "MRTD"), "{error}");
@@ -119,7 +120,7 @@ fn another_kind_of_request_is_refused() {
     let server = world.provider().serve();
     let machine = machine(&world, &server);
     let recorded = bound(&world, &server);
-    let (sgx, _) = enclave_of(&world.machine, &identity()).bind(&Policy::Measurement).unwrap();
+    let (sgx, _) = enclave_of(&world.machine, &identity()).bind(&Policy::measurement()).unwrap();
     let KeyRequest::Simulated(bare) = sgx.clone() else { panic!() };
     let before = server.calls().len();
     for request in [KeyRequest::TdxProvider(Box::new(recorded)), sgx, *bare] {
@@ -134,7 +135,7 @@ fn another_kind_of_request_is_refused() {
 fn the_provider_of_another_machine_does_not_open() {
     let world = World::new();
     let server = world.provider().serve();
-    let (request, _) = machine(&world, &server).bind(&Policy::Measurement).unwrap();
+    let (request, _) = machine(&world, &server).bind(&Policy::measurement()).unwrap();
     let mut provider = world.provider();
     provider.roots.clear();
     let error = machine(&world, &provider.serve()).derive(&request).err().unwrap();
@@ -152,8 +153,21 @@ fn failures_pass_through() {
     let world = World::new();
     for (code, class) in [(Code::TcbTooOld, Class::TooOld), (Code::Busy, Class::Peer)] {
         let server = Server::start(move |_| Reply::Problem(code));
-        let error = machine(&world, &server).bind(&Policy::Measurement).err().unwrap();
+        let error = machine(&world, &server).bind(&Policy::measurement()).err().unwrap();
         assert!(matches!(error, Error::Delegate(_)));
         assert_eq!((error.code(), error.class()), (code.as_str(), class));
     }
+}
+
+/// R9, R14: a guest is bound by its measurement, and every other policy is refused before the provider is asked.
+#[test]
+fn a_guest_is_bound_by_its_measurement_only() {
+    let world = World::new();
+    let server = world.provider().serve();
+    let code = |policy: &Policy| machine(&world, &server).bind(policy).err().unwrap().code();
+    for text in ["signer:product=1,svn=1,label=acme", "registers:MRENCLAVE+CONFIGID"] {
+        assert_eq!(code(&text.parse().unwrap()), "machine.unsupported", "{text}");
+    }
+    assert_eq!(code(&Policy::measurement().with_register(Register::MrSigner)), "policy.under_bound");
+    assert!(server.calls().is_empty());
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bulla_attest::{
     Claims, Collateral, CollateralId, CollateralSource, Policy, TeeKind, TrustAnchor, Verifier,
 };
-use bulla_crypto::{HpkePrivateKey, HpkeSealed, Info, Secret, SecretBytes, VerifyingKey, hkdf, sha256};
+use bulla_crypto::{HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, VerifyingKey, hkdf, sha256};
 use bulla_protocol::v1::{Answer, Challenge, EvidenceKind, Order, Request, Statement};
 use bulla_protocol::{Code, Problem};
 use bulla_provider::{Error, Listen, Listeners, Provider, ProviderIdentity, Settings, serve};
@@ -352,7 +352,7 @@ impl Client {
         let statement: Statement = http.get("/v1/provider").unwrap();
         let challenge: Challenge = http.get("/v1/challenge").unwrap();
         assert_eq!(challenge.expires_in, 60);
-        let private = HpkePrivateKey::generate().unwrap();
+        let private = HpkePrivateKey::generate(Kem::X25519).unwrap();
         let request = Request {
             version: 1,
             suite: 1,
@@ -363,7 +363,7 @@ impl Client {
             length: 32,
             root_id: statement.root_id,
             provider_key: statement.signing_key,
-            public_key: *private.public_key().as_bytes(),
+            public_key: private.public_key().as_bytes().try_into().unwrap(),
             challenge: challenge.challenge,
         };
         Self { http, statement, private, request }
@@ -381,8 +381,8 @@ impl Client {
 
     /// The key, or `None` for an answer that is not to exactly this order by the provider that was asked.
     pub fn open(&self, order: &Order, answer: &Answer) -> Option<SecretBytes> {
-        let sealed =
-            HpkeSealed { encapsulated_key: answer.encapsulated_key, ciphertext: answer.ciphertext.clone() };
+        let encapsulated_key = answer.encapsulated_key.into();
+        let sealed = HpkeSealed { encapsulated_key, ciphertext: answer.ciphertext.clone() };
         let signed = Answer::signed(&self.request, &order.evidence, &self.statement, &sealed);
         let key = VerifyingKey::from_bytes(self.statement.signing_key);
         key.verify(&signed, &answer.signature).ok()?;

@@ -37,12 +37,12 @@ fn a_backend_for_real_processors_does_not_work_here() {
     };
     let simulated = core();
     let (request, _) =
-        enter(&simulated, || enclave(Processor::Simulated).bind(&Policy::Measurement)).unwrap();
+        enter(&simulated, || enclave(Processor::Simulated).bind(&Policy::measurement())).unwrap();
     enter(&simulated, || {
         let enclave = enclave(Processor::Real);
         let data = RoleHash::new(Role::ProviderKey, &[]);
         assert_eq!(found(enclave.identity().unwrap_err()), "simulated");
-        assert_eq!(found(enclave.bind(&Policy::Measurement).err().unwrap()), "simulated");
+        assert_eq!(found(enclave.bind(&Policy::measurement()).err().unwrap()), "simulated");
         assert_eq!(found(enclave.derive(&request).err().unwrap()), "simulated");
         let target = Targetinfo::new_zeroed();
         assert_eq!(found(enclave.attest(&data, EvidenceKind::Report(&target)).unwrap_err()), "simulated");

@@ -11,8 +11,17 @@ pub const KEYNAME_SEAL: u16 = 4;
 pub const KEYPOLICY_MRENCLAVE: u16 = 1 << 0;
 /// KEYPOLICY bit 1: the key is bound to MRSIGNER.
 pub const KEYPOLICY_MRSIGNER: u16 = 1 << 1;
-/// KEYPOLICY bits that need ATTRIBUTES.KSS: NOISVPRODID, CONFIGID, ISVFAMILYID, ISVEXTPRODID.
-pub const KEYPOLICY_KSS: u16 = 0b11_1100;
+/// KEYPOLICY bit 2: the key is not bound to ISVPRODID.
+pub const KEYPOLICY_NOISVPRODID: u16 = 1 << 2;
+/// KEYPOLICY bit 3: the key is bound to CONFIGID, and to the CONFIGSVN of the request.
+pub const KEYPOLICY_CONFIGID: u16 = 1 << 3;
+/// KEYPOLICY bit 4: the key is bound to ISVFAMILYID.
+pub const KEYPOLICY_ISVFAMILYID: u16 = 1 << 4;
+/// KEYPOLICY bit 5: the key is bound to ISVEXTPRODID.
+pub const KEYPOLICY_ISVEXTPRODID: u16 = 1 << 5;
+/// KEYPOLICY bits that need ATTRIBUTES.KSS; without it they fault.
+pub const KEYPOLICY_KSS: u16 =
+    KEYPOLICY_NOISVPRODID | KEYPOLICY_CONFIGID | KEYPOLICY_ISVFAMILYID | KEYPOLICY_ISVEXTPRODID;
 
 /// ATTRIBUTES flags.
 pub mod flags {

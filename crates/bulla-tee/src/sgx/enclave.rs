@@ -57,6 +57,7 @@ impl Enclave {
             (Processor::Real, true) => Err(Error::WrongBackend { wanted: "real", found: "simulated" }),
             (Processor::Simulated, false) => Err(Error::WrongBackend { wanted: "simulated", found: "real" }),
             _ if identity.mrenclave == [0; 32] => Err(Error::Zero("MRENCLAVE")),
+            _ if identity.mrsigner == [0; 32] => Err(Error::Zero("MRSIGNER")),
             _ => Ok(identity),
         }
     }
@@ -65,8 +66,7 @@ impl Enclave {
         let mut result = Ok(());
         let key = Secret::fill_with(|key| result = enclu::egetkey(request, key));
         match result {
-            Ok(()) if key.is_zero() => Err(Error::Zero("sealing key")),
-            Ok(()) => Ok(key),
+            Ok(()) => not_zero(key),
             Err(Status::INVALID_CPUSVN) => Err(Error::TcbTooOld {
                 register: "CPUSVN",
                 sealed: hex::encode(request.cpusvn),
@@ -82,6 +82,11 @@ impl Enclave {
     }
 }
 
+/// R13: what a broken processor would give to everyone.
+fn not_zero(key: Secret<16>) -> Result<Secret<16>, Error> {
+    if key.is_zero() { Err(Error::Zero("sealing key")) } else { Ok(key) }
+}
+
 impl Tee for Enclave {
     fn identity(&self) -> Result<Identity, Error> {
         Ok(Identity::Sgx(Box::new(self.sgx_identity()?)))
@@ -91,9 +96,7 @@ impl Tee for Enclave {
         let identity = self.sgx_identity()?;
         let mut keyid = [0; 32];
         self.random.fill(&mut keyid)?;
-        let mut request = match policy {
-            Policy::Measurement => SgxRequest::for_measurement(&identity, keyid),
-        };
+        let mut request = SgxRequest::new(policy, &identity, keyid)?;
         request.machine_tag = *self.egetkey(&request.tag_keyrequest(), &identity)?.expose();
         request.check()?;
         let key = self.egetkey(&request.keyrequest(), &identity)?;
@@ -106,7 +109,7 @@ impl Tee for Enclave {
         };
         let identity = self.sgx_identity()?;
         request.check()?;
-        request.opens_under(&identity)?;
+        request.fits(&identity)?;
         if *self.egetkey(&request.tag_keyrequest(), &identity)?.expose() != request.machine_tag {
             return Err(Error::OtherMachine);
         }
@@ -139,5 +142,19 @@ impl LocalVerifier for Enclave {
             }),
             Err(Status(status)) => Err(Error::Instruction { leaf: "EVERIFYREPORT2", status }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R13.
+    #[test]
+    fn an_all_zero_key_is_refused() {
+        assert!(matches!(not_zero(Secret::new([0; 16])), Err(Error::Zero("sealing key"))));
+        let mut one = [0; 16];
+        one[15] = 1;
+        assert!(not_zero(Secret::new(one)).is_ok());
     }
 }

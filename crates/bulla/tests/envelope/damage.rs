@@ -124,7 +124,7 @@ fn nothing_is_decrypted_under_a_header_that_does_not_authenticate() {
 #[test]
 fn a_claimed_length_is_bounded_before_it_is_used() {
     for length in [u32::MAX, 64 * 1024 + 1] {
-        let mut claim = b"\x93bulla\r\n\0".to_vec();
+        let mut claim = b"\x93bulla\r\n\x01".to_vec();
         claim.extend(length.to_be_bytes());
         let mut input = claim.as_slice().chain(io::repeat(0).take(1 << 20));
         assert_eq!(Header::read(&mut input).unwrap_err().code(), "envelope.malformed");

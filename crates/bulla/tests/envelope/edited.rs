@@ -1,6 +1,6 @@
 //! Headers that somebody without the key edited with care: the checksum fits, so it is for the other checks to refuse.
 
-use bulla::Error;
+use bulla::{Error, Policy, Sealer};
 use bulla_crypto::Class;
 use bulla_tee::sgx::SgxRequest;
 
@@ -15,15 +15,13 @@ fn refusal(envelope: &[u8], context: &str) -> Error {
 }
 
 fn sealed() -> Vec<u8> {
-    let mut sealed = Vec::new();
-    bulla::seal_stream(&here(), "test", Some(1_700_000_000), &b"secret"[..], &mut sealed).unwrap();
-    sealed
+    Sealer::new("test").machine(&here(), Policy::default()).created(1_700_000_000).seal(b"secret").unwrap()
 }
 
 /// R1, R56, R58: every field of the header is authenticated.
 #[test]
 fn no_field_can_be_edited() {
-    let cases: [(&str, &str, fn(&mut Fields)); 16] = [
+    let cases: [(&str, &str, fn(&mut Fields)); 20] = [
         ("suite", "envelope.unsupported", |f| f.suite = 2),
         ("envelope id", "envelope.header_changed", |f| f.envelope_id[0] ^= 1),
         ("payload salt", "envelope.header_changed", |f| f.salt[0] ^= 1),
@@ -31,8 +29,14 @@ fn no_field_can_be_edited() {
         ("created", "envelope.header_changed", |f| f.created = Some(1_700_000_001)),
         ("created removed", "envelope.header_changed", |f| f.created = None),
         ("critical", "envelope.unsupported", |f| f.critical = vec![7]),
-        ("a reserved key", "envelope.unsupported", |f| f.epoch = Some(1)),
-        ("no slot", "envelope.malformed", |f| f.slots.clear()),
+        ("critical lists an extension", "envelope.unsupported", |f| {
+            (f.critical, f.extension) = (vec![16], Some(vec![1]));
+        }),
+        ("an extension added", "envelope.header_changed", |f| f.extension = Some(vec![1])),
+        ("epoch", "envelope.header_changed", |f| f.epoch = Some(1)),
+        ("origin", "envelope.header_changed", |f| f.origin = Some(0)),
+        ("a reserved key", "envelope.unsupported", |f| f.anchor = Some(1)),
+        ("no slot", "envelope.no_opener", |f| f.slots.clear()),
         ("a slot doubled", "envelope.header_changed", |f| f.slots.push(f.slots[0].clone())),
         ("65 slots", "envelope.malformed", |f| f.slots = vec![f.slots[0].clone(); 65]),
         ("slot kind", "request.invalid", |f| f.slots[0].kind = "sgx".into()),
@@ -46,7 +50,8 @@ fn no_field_can_be_edited() {
     for (what, code, edit) in cases {
         let error = refusal(&edited(&sealed, edit), "test");
         assert_eq!(error.code(), code, "{what}: {error}");
-        let class = if code == "envelope.other_context" { Class::Refused } else { Class::Damaged };
+        let refused = ["envelope.other_context", "envelope.no_opener"].contains(&code);
+        let class = if refused { Class::Refused } else { Class::Damaged };
         assert_eq!(error.class(), class, "{what}");
     }
 }
@@ -70,7 +75,7 @@ fn no_selector_can_be_edited() {
         ("CPUSVN up", "machine.tcb_too_old", Class::TooOld, |r| r.cpusvn[0] += 1),
         ("CPUSVN down", "envelope.header_changed", Class::Damaged, |r| r.cpusvn[0] -= 1),
         ("marker", "machine.wrong_backend", Class::Refused, |r| r.cpusvn[15] = 0),
-        ("CONFIGSVN", "machine.tcb_too_old", Class::TooOld, |r| r.configsvn = 1),
+        ("CONFIGSVN", "request.invalid", Class::Damaged, |r| r.configsvn = 1),
         ("mask without DEBUG", "request.invalid", Class::Damaged, |r| r.flags_mask &= !2),
         ("mask without INIT", "request.invalid", Class::Damaged, |r| r.flags_mask &= !1),
         ("XFRM mask", "machine.other_machine", Class::Refused, |r| r.xfrm_mask = 4),

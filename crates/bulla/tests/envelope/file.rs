@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -18,8 +18,9 @@ fn a_file_is_made_and_replaced() {
     let path = directory.path().join("out");
     for secret in [&b"first"[..], b"second"] {
         let mut sealed = Vec::new();
-        bulla::seal_stream(&here(), "test", None, secret, &mut sealed).unwrap();
-        file::replace(&path, |file| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file)).unwrap();
+        bulla::seal_stream(&here(), "test", secret, &mut sealed).unwrap();
+        let unseal = |file: &mut File| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ());
+        file::replace(&path, unseal).unwrap();
         assert_eq!(fs::read(&path).unwrap(), secret);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(names(directory.path()), ["out"]);
@@ -34,7 +35,7 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
     let mut sealed = bulla::seal(&here(), "test", &vec![1; 200_000]).unwrap();
     *sealed.last_mut().unwrap() ^= 1;
     let attempt =
-        || file::replace(&path, |file| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file));
+        || file::replace(&path, |file| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ()));
 
     assert_eq!(attempt().unwrap_err().code(), "envelope.payload_changed");
     assert_eq!(names(directory.path()), [""; 0]);
@@ -72,5 +73,5 @@ fn only_a_regular_file_is_replaced() {
 fn a_missing_directory_is_named() {
     let error = file::replace::<Error>(Path::new("/nonexistent/out"), |_| Ok(())).unwrap_err();
     assert!(matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound));
-    assert!(error.to_string().starts_with("creating a temporary file beside /nonexistent/out"), "{error}");
+    assert!(error.to_string().starts_with("opening the directory of /nonexistent/out"), "{error}");
 }

@@ -30,6 +30,10 @@ impl TestMachine {
     }
 
     pub(crate) fn program(&self, change: fn(&mut EnclaveIdentity)) -> SimulatedEnclave {
+        self.program_of(change)
+    }
+
+    pub(crate) fn program_of(&self, change: impl FnOnce(&mut EnclaveIdentity)) -> SimulatedEnclave {
         let mut identity = EnclaveIdentity::new([0xE0; 32], [0x51; 32], 7, 3);
         change(&mut identity);
         self.machine.enclave(&identity).unwrap()

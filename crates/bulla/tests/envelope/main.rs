@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(clippy::type_complexity, reason = "tables of cases are clearer without names for their rows")]
 
+mod change;
 mod damage;
 mod edited;
 mod file;
 mod identity;
 mod machine;
+mod openers;
+mod plan;
 mod round_trip;
 mod surgery;
 mod vectors;

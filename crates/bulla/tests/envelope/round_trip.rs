@@ -1,9 +1,10 @@
-use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use proptest::prelude::*;
 
-use bulla::Header;
+use bulla::{Error, Header, Opener, Policy, Sealer};
 
 use crate::machine::here;
 use crate::surgery::CHUNK;
@@ -35,7 +36,11 @@ proptest! {
         let machine = here();
         let (mut sealed, mut opened) = (Vec::new(), Vec::new());
         let steps = |bytes| Steps { bytes, step, interrupt: false };
-        bulla::seal_stream(&machine, &context, created, steps(&secret), &mut sealed).unwrap();
+        let mut sealer = Sealer::new(&context).machine(&machine, Policy::default());
+        if let Some(created) = created {
+            sealer = sealer.created(created);
+        }
+        sealer.seal_stream(steps(&secret), &mut sealed).unwrap();
         let header = Header::read(&mut sealed.as_slice()).unwrap();
         prop_assert_eq!((header.context(), header.created()), (context.as_str(), created));
         bulla::unseal_stream(&machine, &context, steps(&sealed), &mut opened).unwrap();
@@ -69,56 +74,68 @@ fn two_envelopes_share_nothing() {
     assert_ne!(one[one.len() - 80..], two[two.len() - 80..]);
     let [one, two] = [one, two].map(|sealed| Header::read(&mut sealed.as_slice()).unwrap());
     assert_ne!(one.envelope_id(), two.envelope_id());
-    assert_ne!(one.slots()[0].request(), two.slots()[0].request());
+    let requests = [one, two].map(|header| match header.slots()[0].opener() {
+        Opener::Machine(request) => request.clone(),
+        _ => panic!("a machine sealed it"),
+    });
+    assert_ne!(requests[0], requests[1]);
 }
 
-/// Constant memory: while a stream goes through, what has been read and not yet written never exceeds a few chunks.
+/// Constant memory: while a stream goes through, what has been read and not yet written never exceeds some batches.
 #[test]
 fn a_stream_is_passed_on_while_it_is_read() {
-    let (machine, length) = (here(), 64 * CHUNK);
-    let (read, most) = (Cell::new(0), Cell::new(0));
-    let mut sealed = Meter { written: Vec::new(), read: &read, most: &most };
-    let secret = Counted { inner: io::repeat(7).take(length as u64), read: &read };
-    bulla::seal_stream(&machine, "test", None, secret, &mut sealed).unwrap();
-    assert!(most.get() < 4 * CHUNK, "{} bytes held", most.get());
+    let (machine, length, bound) = (here(), 2048 * CHUNK, 512 * CHUNK);
+    let meter = Meter::default();
+    let secret = Counted { inner: io::repeat(7).take(length as u64), meter: &meter };
+    let mut sealed = Vec::with_capacity(length + length / 1024);
+    bulla::seal_stream(&machine, "test", secret, Counted { inner: &mut sealed, meter: &meter }).unwrap();
+    assert!(meter.most() < bound, "{} bytes held", meter.most());
 
-    let sealed = sealed.written;
-    let (read, most) = (Cell::new(0), Cell::new(0));
-    let mut opened = Meter { written: Vec::new(), read: &read, most: &most };
-    let envelope = Counted { inner: sealed.as_slice(), read: &read };
-    bulla::unseal_stream(&machine, "test", envelope, &mut opened).unwrap();
-    assert!(most.get() < 4 * CHUNK, "{} bytes held", most.get());
-    assert_eq!(opened.written.len(), length);
+    let meter = Meter::default();
+    let envelope = Counted { inner: sealed.as_slice(), meter: &meter };
+    bulla::unseal_stream(&machine, "test", envelope, Counted { inner: io::sink(), meter: &meter }).unwrap();
+    assert!(meter.most() < bound, "{} bytes held", meter.most());
+    assert_eq!(meter.written.into_inner(), length);
 }
 
-struct Counted<'a, R> {
-    inner: R,
-    read: &'a Cell<usize>,
+#[derive(Default)]
+struct Meter {
+    read: AtomicUsize,
+    written: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Meter {
+    fn most(&self) -> usize {
+        self.most.load(SeqCst)
+    }
+}
+
+/// Counts what goes through.
+struct Counted<'a, T> {
+    inner: T,
+    meter: &'a Meter,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.read.set(self.read.get() + read);
+        let read_by_now = self.meter.read.fetch_add(read, SeqCst) + read;
+        let held = read_by_now.saturating_sub(self.meter.written.load(SeqCst));
+        self.meter.most.fetch_max(held, SeqCst);
         Ok(read)
     }
 }
 
-struct Meter<'a> {
-    written: Vec<u8>,
-    read: &'a Cell<usize>,
-    most: &'a Cell<usize>,
-}
-
-impl Write for Meter<'_> {
+impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let held = self.read.get().saturating_sub(self.written.len());
-        self.most.set(self.most.get().max(held));
-        self.written.write(buffer)
+        let written = self.inner.write(buffer)?;
+        self.meter.written.fetch_add(written, SeqCst);
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.inner.flush()
     }
 }
 
@@ -142,15 +159,15 @@ fn failing_input_and_output_are_the_callers() {
     let machine = here();
     let sealed = bulla::seal(&machine, "test", b"secret").unwrap();
     let (mid, _) = sealed.split_at(sealed.len() - 5);
+    fn unsealed(input: impl Read + Send, output: impl Write + Send) -> Result<(), Error> {
+        bulla::unseal_stream(&here(), "test", input, output).map(|_| ())
+    }
     for (result, text) in [
-        (bulla::seal_stream(&machine, "test", None, Broken, io::sink()), "reading the secret: unplugged"),
-        (bulla::seal_stream(&machine, "test", None, io::empty(), Broken), "writing the envelope: full"),
-        (bulla::unseal_stream(&machine, "test", Broken, io::sink()), "reading the envelope: unplugged"),
-        (
-            bulla::unseal_stream(&machine, "test", mid.chain(Broken), io::sink()),
-            "reading the envelope: unplugged",
-        ),
-        (bulla::unseal_stream(&machine, "test", sealed.as_slice(), Broken), "writing the secret: full"),
+        (bulla::seal_stream(&machine, "test", Broken, io::sink()), "reading the secret: unplugged"),
+        (bulla::seal_stream(&machine, "test", io::empty(), Broken), "writing the envelope: full"),
+        (unsealed(Broken, io::sink()), "reading the envelope: unplugged"),
+        (unsealed(mid.chain(Broken), io::sink()), "reading the envelope: unplugged"),
+        (unsealed(sealed.as_slice(), Broken), "writing the secret: full"),
     ] {
         let error = result.unwrap_err();
         assert_eq!((error.class(), error.code()), (bulla_crypto::Class::Other, "io"));

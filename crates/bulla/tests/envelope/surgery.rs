@@ -31,7 +31,7 @@ impl Parts {
 
     /// With a new length and a new checksum, neither of which needs a key.
     pub(crate) fn join(&self) -> Vec<u8> {
-        let mut envelope = b"\x93bulla\r\n\0".to_vec();
+        let mut envelope = b"\x93bulla\r\n\x01".to_vec();
         envelope.extend((self.cbor.len() as u32).to_be_bytes());
         envelope.extend(&self.cbor);
         let checksum = sha256(&[&envelope]);
@@ -60,9 +60,16 @@ pub(crate) struct Fields {
     pub(crate) slots: Vec<SlotFields>,
     #[n(6)]
     pub(crate) critical: Vec<u64>,
-    /// One of the keys that version 0 reserves.
     #[n(8)]
     pub(crate) epoch: Option<u64>,
+    /// One of the keys that version 1 reserves.
+    #[n(9)]
+    pub(crate) anchor: Option<u64>,
+    #[n(10)]
+    pub(crate) origin: Option<u64>,
+    /// An extension.
+    #[cbor(n(16), with = "minicbor::bytes")]
+    pub(crate) extension: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Encode, Decode)]

@@ -1,78 +1,187 @@
-//! The committed vectors, which hold the format still.
+//! The committed vectors, which hold the format still. `tests/python/envelope.py` says what stands in them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use bulla::Header;
-use bulla_crypto::sha256;
+use bulla::{Error, Floor, Kem, Opened, Origin, Recipient, RecipientKey, Share, Unsealer};
+use bulla_crypto::{SecretBytes, sha256};
 use bulla_tee::sgx::arch::Attributes;
 use bulla_tee::{
-    DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, SgxIdentity, Tee,
+    DerivedKey, Error as MachineError, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData,
+    SgxIdentity, TdxIdentity, Tee,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
+struct Vector {
     shows: String,
-    context: String,
-    opener_key: String,
-    secret_sha256: Option<String>,
+    reader: Reader,
+    opened: Option<Outcome>,
     refused: Option<String>,
 }
 
-/// A machine that gives one key, to every request that is for its identity.
-pub(crate) struct Recorded {
-    identity: SgxIdentity,
-    key: Vec<u8>,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reader {
+    context: String,
+    machine: Option<Machine>,
+    #[serde(default)]
+    private_keys: Vec<(u16, String)>,
+    #[serde(default)]
+    shares: Vec<(String, u8, String)>,
+    #[serde(default)]
+    demands: Demands,
 }
 
-impl Recorded {
-    /// The enclave of the vectors, as the plainest of them claims it.
-    fn vectors(key: &[u8]) -> Self {
-        let envelope = fs::read(directory().join("good_one_chunk.bulla")).unwrap();
-        let header = Header::read(&mut envelope.as_slice()).unwrap();
-        let KeyRequest::Simulated(inner) = header.slots()[0].request() else { panic!("not simulated") };
-        let KeyRequest::Sgx(request) = inner.as_ref() else { panic!("not SGX") };
-        let identity = SgxIdentity {
-            mrenclave: request.mrenclave,
-            mrsigner: request.mrsigner,
-            isv_prod_id: request.isv_prod_id,
-            isv_svn: request.isvsvn,
-            cpusvn: request.cpusvn,
-            attributes: Attributes { flags: request.flags, xfrm: 3 },
-            misc_select: 0,
-            config_id: [0; 64],
-            config_svn: 0,
-            isv_family_id: [0; 16],
-            isv_ext_prod_id: [0; 16],
-        };
-        Self { identity, key: key.to_vec() }
-    }
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Demands {
+    epoch: Option<u64>,
+    recipients: Option<Vec<(u16, String)>>,
+    floor: Option<FloorFields>,
+    #[serde(default)]
+    origin: bool,
+}
 
-    /// The same on a real processor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FloorFields {
+    #[serde(rename = "ISVSVN")]
+    isvsvn: u16,
+    #[serde(rename = "CPUSVN")]
+    cpusvn: Vec<String>,
+    epoch: u64,
+}
+
+impl From<&FloorFields> for Floor {
+    fn from(fields: &FloorFields) -> Self {
+        let cpusvn = fields.cpusvn.iter().map(|digits| hex::decode(digits).unwrap().try_into().unwrap());
+        Self { isvsvn: fields.isvsvn, cpusvn: cpusvn.collect(), epoch: fields.epoch }
+    }
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Outcome {
+    secret_sha256: String,
+    slot: usize,
+    origin: String,
+}
+
+/// A machine that gives one key to every request that is for its identity.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Machine {
+    kind: String,
+    simulated: bool,
+    key: String,
+    tag: Option<String>,
+    registers: BTreeMap<String, Register>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Register {
+    Number(u64),
+    Bytes(String),
+}
+
+impl Machine {
+    /// The machine of the plainest vector, on a real processor.
     pub(crate) fn real() -> Self {
-        let mut machine = Self::vectors(&[1; 16]);
-        machine.identity.cpusvn[8..].fill(0);
+        let text = fs::read(directory().join("good_one_chunk.json")).unwrap();
+        let vector: Vector = serde_json::from_slice(&text).unwrap();
+        let mut machine = vector.reader.machine.unwrap();
+        let Some(Register::Bytes(cpusvn)) = machine.registers.get_mut("CPUSVN") else { panic!("no CPUSVN") };
+        cpusvn.replace_range(16.., "0000000000000000");
         machine
     }
-}
 
-impl Tee for Recorded {
-    fn identity(&self) -> Result<Identity, Error> {
-        Ok(Identity::Sgx(Box::new(self.identity.clone())))
+    fn bytes<const N: usize>(&self, name: &str) -> [u8; N] {
+        match self.registers.get(name) {
+            None => [0; N],
+            Some(Register::Bytes(digits)) => hex::decode(digits).unwrap().try_into().unwrap(),
+            Some(Register::Number(_)) => panic!("{name} is bytes"),
+        }
     }
 
-    fn bind(&self, _: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
+    fn number(&self, name: &str) -> u64 {
+        match self.registers.get(name) {
+            None => 0,
+            Some(Register::Number(value)) => *value,
+            Some(Register::Bytes(_)) => panic!("{name} is a number"),
+        }
+    }
+
+    fn enclave(&self) -> SgxIdentity {
+        let small = |name| u16::try_from(self.number(name)).unwrap();
+        SgxIdentity {
+            mrenclave: self.bytes("MRENCLAVE"),
+            mrsigner: self.bytes("MRSIGNER"),
+            isv_prod_id: small("ISVPRODID"),
+            isv_svn: small("ISVSVN"),
+            cpusvn: self.bytes("CPUSVN"),
+            attributes: Attributes {
+                flags: self.number("ATTRIBUTES.FLAGS"),
+                xfrm: self.number("ATTRIBUTES.XFRM"),
+            },
+            misc_select: self.number("MISCSELECT") as u32,
+            config_id: self.bytes("CONFIGID"),
+            config_svn: small("CONFIGSVN"),
+            isv_family_id: self.bytes("ISVFAMILYID"),
+            isv_ext_prod_id: self.bytes("ISVEXTPRODID"),
+        }
+    }
+
+    fn guest(&self) -> TdxIdentity {
+        let mut tee_tcb_svn = [0; 16];
+        if self.simulated {
+            tee_tcb_svn[8..].copy_from_slice(&bulla_tee::SIMULATED_MARKER);
+        }
+        TdxIdentity {
+            mrtd: self.bytes("MRTD"),
+            rtmr: ["RTMR0", "RTMR1", "RTMR2", "RTMR3"].map(|name| self.bytes(name)),
+            mrconfigid: self.bytes("MRCONFIGID"),
+            mrowner: self.bytes("MROWNER"),
+            mrownerconfig: self.bytes("MROWNERCONFIG"),
+            mrservicetd: self.bytes("MRSERVICETD"),
+            attributes: 0,
+            xfam: 0,
+            tee_tcb_svn,
+            mrseam: [0; 48],
+        }
+    }
+}
+
+impl Tee for Machine {
+    fn identity(&self) -> Result<Identity, MachineError> {
+        Ok(match self.kind.as_str() {
+            "sgx" => Identity::Sgx(Box::new(self.enclave())),
+            _ => Identity::Tdx(Box::new(self.guest())),
+        })
+    }
+
+    fn bind(&self, _: &Policy) -> Result<(KeyRequest, DerivedKey), MachineError> {
         panic!("vectors are only opened")
     }
 
-    fn derive(&self, _: &KeyRequest) -> Result<DerivedKey, Error> {
-        Ok(DerivedKey::new(self.key.clone()))
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, MachineError> {
+        let request = match request {
+            KeyRequest::Simulated(request) => request,
+            request => request,
+        };
+        match request {
+            KeyRequest::Sgx(request) if Some(hex::encode(request.machine_tag)) != self.tag => {
+                Err(MachineError::OtherMachine)
+            }
+            _ => Ok(DerivedKey::new(hex::decode(&self.key).unwrap())),
+        }
     }
 
-    fn attest(&self, _: &ReportData, _: EvidenceKind<'_>) -> Result<Evidence, Error> {
+    fn attest(&self, _: &ReportData, _: EvidenceKind<'_>) -> Result<Evidence, MachineError> {
         panic!("vectors are only opened")
     }
 }
@@ -81,26 +190,79 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
 
+/// The text form of a key, which is how keys get into the library.
+fn text_of(prefix: &str, kem: u16, key: &str) -> String {
+    use base64::Engine;
+    let mut bytes = kem.to_be_bytes().to_vec();
+    bytes.extend(hex::decode(key).unwrap());
+    let checksum = sha256(&[prefix.as_bytes(), &bytes]);
+    bytes.extend(&checksum[..4]);
+    prefix.to_owned() + &base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl Reader {
+    fn unseal(&self, envelope: &[u8]) -> Result<(SecretBytes, Opened), Error> {
+        let private = |(kem, key): &(u16, String)| {
+            assert!(Kem::from_id(*kem).is_some());
+            RecipientKey::from_text(&text_of("bulla-recipient-key-1:", *kem, key)).unwrap()
+        };
+        let public = |(kem, key): &(u16, String)| -> Recipient {
+            text_of("bulla-recipient-1:", *kem, key).parse().unwrap()
+        };
+        let keys: Vec<_> = self.private_keys.iter().map(private).collect();
+        let share = |(slot, index, value): &(String, u8, String)| {
+            Share::from_text(&format!("bulla-share-1:{slot}{index:02x}{value}")).unwrap()
+        };
+        let shares: Vec<_> = self.shares.iter().map(share).collect();
+        let floor = self.demands.floor.as_ref().map(Floor::from);
+        let mut unsealer = Unsealer::new(&self.context).at_least(self.demands.epoch.unwrap_or(0));
+        if let Some(machine) = &self.machine {
+            unsealer = unsealer.machine(machine);
+        }
+        if let Some(recipients) = &self.demands.recipients {
+            unsealer = unsealer.expect_recipients(&recipients.iter().map(public).collect::<Vec<_>>());
+        }
+        if self.demands.origin {
+            unsealer = unsealer.require_origin();
+        }
+        if let Some(floor) = &floor {
+            unsealer = unsealer.floor(floor);
+        }
+        let unsealer = keys.iter().fold(unsealer, Unsealer::key);
+        shares.iter().fold(unsealer, Unsealer::share).unseal(envelope)
+    }
+}
+
 /// Each vector gives what its description says, here; `tests/` of the workspace holds the second implementation to the same.
 #[test]
 fn vectors_open_or_are_refused_as_they_say() {
+    let mut wrong = Vec::new();
     for entry in fs::read_dir(directory()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let vector: Description = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let machine = Recorded::vectors(&hex::decode(&vector.opener_key).unwrap());
+        let vector: Vector = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let envelope = fs::read(path.with_extension("bulla")).unwrap();
-        let opened = bulla::unseal(&machine, &vector.context, &envelope);
-        let hash = opened.as_ref().ok().map(|secret| hex::encode(sha256(&[secret.expose()])));
-        let refused = opened.err().map(|error| error.code().to_owned());
-        assert_eq!(
-            (hash, refused),
-            (vector.secret_sha256, vector.refused),
-            "{}: {}",
-            path.display(),
-            vector.shows
-        );
+        let result = vector.reader.unseal(&envelope);
+        let opened = result.as_ref().ok().map(|(secret, opened)| Outcome {
+            secret_sha256: hex::encode(sha256(&[secret.expose()])),
+            slot: opened.slot,
+            origin: match opened.origin {
+                Origin::Proved => "proved".into(),
+                Origin::Unchecked => "unchecked".into(),
+                _ => "none".into(),
+            },
+        });
+        let refused = result.err().map(|error| error.code().to_owned());
+        if (&opened, &refused) != (&vector.opened, &vector.refused) {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            wrong.push(format!(
+                "{name} ({}): {refused:?} {opened:?}, and not {:?}",
+                vector.shows, vector.refused
+            ));
+        }
     }
+    wrong.sort();
+    assert!(wrong.is_empty(), "{} vectors:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -1,0 +1,39 @@
+//! `attest`.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Subcommand, ValueHint};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Attest {
+    /// Verify a quote: stateless, with the collateral and the time that are given
+    Verify(Verify),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Verify {
+    /// The quote, raw
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) quote: PathBuf,
+
+    /// The collateral to judge it with
+    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
+    pub(crate) collateral: PathBuf,
+
+    /// The time to judge it at, in seconds since 1970; now if not given
+    #[arg(long, value_name = "UNIX")]
+    pub(crate) at: Option<u64>,
+
+    /// The root certificate to trust (DER) instead of Intel's; simulated evidence is judged, and labelled, under such a
+    /// root only
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) root: Option<PathBuf>,
+
+    /// The TCB statuses to accept, with their advisories; up-to-date without advisories if not given
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(crate) tcb: Vec<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

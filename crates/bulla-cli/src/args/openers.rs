@@ -1,0 +1,63 @@
+//! What several commands share: who opens, and what is demanded of what opens.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, ValueHint};
+
+/// A key provider, where the machine is a TDX guest.
+#[derive(Debug, Group)]
+pub(crate) struct Guest {
+    /// The key provider of this TDX guest, which has no sealing key of its own
+    #[arg(long, value_name = "URL", requires = "provider_id")]
+    pub(crate) provider: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) pin: OptionalPin,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct OptionalPin {
+    /// The provider's measurement (MRENCLAVE), 64 hexadecimal digits, as `bulla provider serve` prints it
+    #[arg(long, value_name = "HEX")]
+    pub(crate) provider_id: Option<String>,
+
+    /// The hash of the provider authority's key, 64 hexadecimal digits; on a simulated machine the development authority
+    /// is expected if it is not given
+    #[arg(long, value_name = "HEX")]
+    pub(crate) authority: Option<String>,
+}
+
+/// Who opens, and what is demanded of what opens.
+#[derive(Debug, Group)]
+pub(crate) struct Openers {
+    #[command(flatten)]
+    pub(crate) guest: Guest,
+
+    /// Open with the private key in this file, as `bulla recipient new` wrote it; then no machine is needed
+    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Vec<PathBuf>,
+
+    /// Open with the share in this file, as `bulla recipient share` wrote it; then no machine is needed
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) share: Vec<PathBuf>,
+
+    /// Refuse epochs below this one, which show an older copy; one without an epoch counts as 0
+    #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true)]
+    pub(crate) at_least: u64,
+
+    /// Refuse what another opener than the machine may have written
+    #[arg(long)]
+    pub(crate) require_origin: bool,
+
+    /// Refuse what opens for other recipients than these, given as text or as a file with it
+    #[arg(long, value_name = "RECIPIENT")]
+    pub(crate) expect: Vec<String>,
+
+    /// Refuse what is below the floor in this file, as `bulla floor raise` wrote it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) floor: Option<PathBuf>,
+
+    /// Open what the machine sealed below the floor nevertheless, to seal it anew
+    #[arg(long, requires = "floor")]
+    pub(crate) below_floor: bool,
+}

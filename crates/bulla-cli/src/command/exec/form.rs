@@ -1,0 +1,195 @@
+//! Which key, and how it is written down for a program.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
+
+use bulla_crypto::SecretBytes;
+
+use crate::failure::Failure;
+
+/// The value of `--key`: `RING[:ID][=FORM]`.
+///
+/// What follows the last `=` is the form, so the path of a ring that has one in it must be followed by a form.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct KeyOption {
+    /// The ring's file.
+    pub(crate) ring: PathBuf,
+    /// The number of the key in it; the newest if there is none.
+    pub(crate) id: Option<u32>,
+    /// How to write it down.
+    pub(crate) form: Form,
+}
+
+impl FromStr for KeyOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (rest, form) = match text.rsplit_once('=') {
+            None => (text, Form::Raw),
+            Some((rest, form)) => (rest, Form::from_str(form, false).map_err(|_| unknown(form))?),
+        };
+        let (ring, id) = match rest.rsplit_once(':').map(|(ring, id)| (ring, id.parse())) {
+            Some((ring, Ok(id))) => (ring, Some(id)),
+            _ => (rest, None),
+        };
+        if ring.is_empty() {
+            return Err("name the file of a ring".into());
+        }
+        Ok(Self { ring: ring.into(), id, form })
+    }
+}
+
+fn unknown(form: &str) -> String {
+    let names = Form::value_variants().iter().filter_map(Form::to_possible_value);
+    let names: Vec<_> = names.map(|value| value.get_name().to_owned()).collect();
+    format!("{form:?} is not a form: there are {}", names.join(", "))
+}
+
+/// How a key is written down.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub(crate) enum Form {
+    /// The bytes
+    Raw,
+    /// Hexadecimal digits and a newline
+    Hex,
+    /// Base64 and a newline
+    Base64,
+    /// Hexadecimal digits without a newline: for programs that take a whole file for a passphrase
+    Passphrase,
+    /// The statement that opens an SQLCipher database with it
+    Sqlcipher,
+    /// The statement that gives an open SQLCipher database this key
+    SqlcipherRekey,
+    /// The key file of MariaDB's file_key_management: without an ID every key of the ring, each with its number
+    Mariadb,
+}
+
+/// A key of a ring.
+pub(crate) struct Generation<'a> {
+    /// Its number.
+    pub(crate) id: u32,
+    /// Its bytes.
+    pub(crate) key: &'a [u8],
+}
+
+impl Form {
+    /// Whether it takes all keys of a ring, if none is named.
+    pub(crate) fn takes_all(self) -> bool {
+        self == Self::Mariadb
+    }
+
+    /// Writes down keys: one, or several where the form takes them.
+    ///
+    /// # Errors
+    /// `usage` if the program could not use the keys.
+    pub(crate) fn render(self, keys: &[Generation<'_>]) -> Result<SecretBytes, Failure> {
+        if !self.takes_all() && keys.len() != 1 {
+            return Err(Failure::usage("this form takes exactly one key"));
+        }
+        // Room for all of it at once: a vector that grows leaves copies behind.
+        let mut written = Vec::with_capacity(keys.iter().map(|key| 64 + 2 * key.key.len()).sum());
+        for Generation { id, key } in keys {
+            match self {
+                Self::Raw => written.extend_from_slice(key),
+                Self::Passphrase => extend_hex(&mut written, key),
+                Self::Hex => {
+                    extend_hex(&mut written, key);
+                    written.push(b'\n');
+                }
+                Self::Base64 => {
+                    let start = written.len();
+                    written.resize(start + key.len().div_ceil(3) * 4, 0);
+                    let space = written.get_mut(start..).unwrap_or_default();
+                    STANDARD
+                        .encode_slice(key, space)
+                        .expect("there are four characters' room for three bytes");
+                    written.push(b'\n');
+                }
+                Self::Sqlcipher | Self::SqlcipherRekey => {
+                    if key.len() != 32 {
+                        return Err(Failure::usage("SQLCipher takes keys of 32 bytes"));
+                    }
+                    let pragma = if self == Self::Sqlcipher { "key" } else { "rekey" };
+                    written.extend_from_slice(format!("PRAGMA {pragma} = \"x'").as_bytes());
+                    extend_hex(&mut written, key);
+                    written.extend_from_slice(b"'\";\n");
+                }
+                Self::Mariadb => {
+                    if *id == 0 || ![16, 24, 32].contains(&key.len()) {
+                        return Err(Failure::usage(
+                            "MariaDB takes keys of 16, 24 or 32 bytes, numbered from 1",
+                        ));
+                    }
+                    written.extend_from_slice(format!("{id};").as_bytes());
+                    extend_hex(&mut written, key);
+                    written.push(b'\n');
+                }
+            }
+        }
+        Ok(SecretBytes::new(written))
+    }
+}
+
+fn extend_hex(written: &mut Vec<u8>, key: &[u8]) {
+    let start = written.len();
+    written.resize(start + 2 * key.len(), 0);
+    let space = written.get_mut(start..).unwrap_or_default();
+    hex::encode_to_slice(key, space).expect("there are two digits' room for each byte");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [0xA5; 32];
+
+    fn written(form: Form, keys: &[(u32, &[u8])]) -> Result<String, &'static str> {
+        let keys: Vec<_> = keys.iter().map(|(id, key)| Generation { id: *id, key }).collect();
+        let written = form.render(&keys).map_err(|failure| failure.code)?;
+        Ok(String::from_utf8(written.expose().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn each_form_is_what_its_program_reads() {
+        let digits = "a5".repeat(32);
+        let one = [(7, KEY.as_slice())];
+        assert_eq!(written(Form::Hex, &one), Ok(format!("{digits}\n")));
+        assert_eq!(written(Form::Passphrase, &one), Ok(digits.clone()));
+        assert_eq!(written(Form::Base64, &one), Ok(format!("{}\n", STANDARD.encode(KEY))));
+        assert_eq!(written(Form::Base64, &[(1, b"ab")]), Ok("YWI=\n".into()));
+        assert_eq!(written(Form::Raw, &[(1, b"a\0")]), Ok("a\0".into()));
+        assert_eq!(written(Form::Sqlcipher, &one), Ok(format!("PRAGMA key = \"x'{digits}'\";\n")));
+        assert_eq!(written(Form::SqlcipherRekey, &one), Ok(format!("PRAGMA rekey = \"x'{digits}'\";\n")));
+        let all = [(1, [1; 16].as_slice()), (20, &KEY)];
+        assert_eq!(written(Form::Mariadb, &all), Ok(format!("1;{}\n20;{digits}\n", "01".repeat(16))));
+    }
+
+    #[test]
+    fn keys_that_the_program_would_not_take_are_refused() {
+        for form in [Form::Sqlcipher, Form::SqlcipherRekey] {
+            assert_eq!(written(form, &[(1, &KEY[..16])]), Err("usage"));
+        }
+        assert_eq!(written(Form::Mariadb, &[(0, &KEY)]), Err("usage"));
+        assert_eq!(written(Form::Mariadb, &[(1, &KEY[..31])]), Err("usage"));
+        assert_eq!(written(Form::Raw, &[]), Err("usage"));
+        assert_eq!(written(Form::Hex, &[(1, &KEY), (2, &KEY)]), Err("usage"), "never two keys as one");
+    }
+
+    #[test]
+    fn an_option_names_ring_number_and_form() {
+        let option = |text: &str| text.parse::<KeyOption>();
+        let wanted = |ring: &str, id, form| Ok(KeyOption { ring: ring.into(), id, form });
+        assert_eq!(option("db.ring"), wanted("db.ring", None, Form::Raw));
+        assert_eq!(option("db.ring=sqlcipher"), wanted("db.ring", None, Form::Sqlcipher));
+        assert_eq!(option("db.ring:2=sqlcipher-rekey"), wanted("db.ring", Some(2), Form::SqlcipherRekey));
+        assert_eq!(option("/a=b:c/x.ring:12=raw"), wanted("/a=b:c/x.ring", Some(12), Form::Raw));
+        assert_eq!(option("a:b"), wanted("a:b", None, Form::Raw));
+        assert!(option("db.ring=sqlciper").unwrap_err().contains("sqlcipher-rekey"));
+        assert!(option("=raw").is_err());
+        assert!(option("").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! Identities and requests that the tests of this crate start from.
+
+use crate::sgx::SgxRequest;
+use crate::sgx::arch::{Attributes, flags};
+use crate::{GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity};
+
+/// An enclave without KSS.
+pub(crate) fn enclave() -> SgxIdentity {
+    SgxIdentity {
+        mrenclave: [1; 32],
+        mrsigner: [2; 32],
+        isv_prod_id: 3,
+        isv_svn: 4,
+        cpusvn: [5; 16],
+        attributes: Attributes { flags: flags::INIT | flags::MODE64BIT, xfrm: 0xE7 },
+        misc_select: 0,
+        config_id: [0; 64],
+        config_svn: 0,
+        isv_family_id: [0; 16],
+        isv_ext_prod_id: [0; 16],
+    }
+}
+
+/// The same with KSS.
+pub(crate) fn kss_enclave() -> SgxIdentity {
+    SgxIdentity {
+        attributes: Attributes { flags: enclave().attributes.flags | flags::KSS, xfrm: 0xE7 },
+        config_id: [7; 64],
+        config_svn: 8,
+        isv_family_id: [9; 16],
+        isv_ext_prod_id: [10; 16],
+        ..enclave()
+    }
+}
+
+pub(crate) fn release() -> SignerPolicy {
+    SignerPolicy { product: 3, min_svn: 2, label: "acme".into() }
+}
+
+pub(crate) fn sgx(policy: &Policy) -> SgxRequest {
+    SgxRequest::new(policy, &kss_enclave(), [6; 32]).unwrap()
+}
+
+pub(crate) fn guest() -> TdxIdentity {
+    TdxIdentity {
+        mrtd: [1; 48],
+        rtmr: [[2; 48], [3; 48], [4; 48], [5; 48]],
+        mrconfigid: [6; 48],
+        mrowner: [7; 48],
+        mrownerconfig: [8; 48],
+        mrservicetd: [9; 48],
+        attributes: 0,
+        xfam: 0,
+        tee_tcb_svn: [0; 16],
+        mrseam: [0; 48],
+    }
+}
+
+pub(crate) fn provider() -> ProviderRequest {
+    ProviderRequest {
+        root_id: [1; 16],
+        provider: [2; 32],
+        authority: [3; 32],
+        path: "path".into(),
+        purpose: "sealing".into(),
+        guest: GuestRegisters::from(&guest()),
+    }
+}
+
+pub(crate) fn sgx_identity(identity: SgxIdentity) -> Identity {
+    Identity::Sgx(Box::new(identity))
+}
+
+pub(crate) fn tdx_identity() -> Identity {
+    Identity::Tdx(Box::new(guest()))
+}

@@ -1,0 +1,61 @@
+//! The randomness of one envelope, drawn in one piece, since a draw costs as much as a key derivation.
+
+use bulla_crypto::{EntropyFailure, Secret, SystemRandom};
+
+/// Enough for an envelope with a few slots.
+const DRAWN: usize = 240;
+
+/// Hands out random bytes, none twice, and wipes what is left.
+pub(crate) struct Draw {
+    random: Secret<DRAWN>,
+    used: usize,
+}
+
+impl Draw {
+    pub(crate) fn new() -> Result<Self, EntropyFailure> {
+        Ok(Self { random: SystemRandom.secret()?, used: 0 })
+    }
+
+    /// `N` fresh bytes.
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], EntropyFailure> {
+        const { assert!(N <= DRAWN) };
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A fresh secret, which is nowhere else but in what was drawn, and that is wiped.
+    pub(crate) fn secret<const N: usize>(&mut self) -> Result<Secret<N>, EntropyFailure> {
+        const { assert!(N <= DRAWN) };
+        let mut result = Ok(());
+        let secret = Secret::fill_with(|bytes| result = self.fill(bytes));
+        result.map(|()| secret)
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), EntropyFailure> {
+        if self.used + bytes.len() > DRAWN {
+            *self = Self::new()?;
+        }
+        let (_, unused) = self.random.expose().split_at(self.used);
+        bytes.copy_from_slice(unused.split_at(bytes.len()).0);
+        self.used += bytes.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R57: however much is taken, no piece comes twice, also across draws.
+    #[test]
+    fn no_piece_comes_twice() {
+        let mut draw = Draw::new().unwrap();
+        let mut pieces: Vec<[u8; 32]> = (0..100).map(|_| draw.array().unwrap()).collect();
+        pieces.push(*draw.secret().unwrap().expose());
+        pieces.sort();
+        pieces.dedup();
+        assert_eq!(pieces.len(), 101);
+        assert!(!pieces.contains(&[0; 32]));
+    }
+}

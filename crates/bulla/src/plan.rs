@@ -1,0 +1,216 @@
+//! Will it open after a change? Asked before the change is made (R88).
+
+use bulla_tee::{Doubt, Error as MachineError, Floor, Identity, KeyRequest, Outlook, PlatformState, Tee};
+
+use crate::{Error, Header, Opener};
+
+/// A change that is planned.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Change {
+    /// The machine's microcode is updated.
+    MicrocodeUp,
+    /// The machine's microcode goes back.
+    MicrocodeDown,
+    /// The machine's firmware is updated, or it is registered anew: either can end its keys.
+    FirmwareUpdate,
+    /// The envelope goes to another machine.
+    Host,
+    /// Another program, or another version of it, is to open the envelope on this machine.
+    Identity(Box<Identity>),
+    /// What is accepted rises to this floor.
+    Floor(Floor),
+}
+
+/// What is to be expected of an envelope after a change.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Whether it will open.
+    pub verdict: Verdict,
+    /// The slot that the verdict rests on; `None` if there is none.
+    pub slot: Option<usize>,
+    /// The register or the version that decides, if one does.
+    pub field: Option<&'static str>,
+    /// Why, in words.
+    pub reason: String,
+    /// What to do before the change; `None` if there is nothing to do.
+    pub remedy: Option<&'static str>,
+}
+
+/// Whether an envelope will open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It will.
+    Opens,
+    /// Not by a machine, but with the private keys that it is for besides.
+    ByKeys,
+    /// Only the machine can say, when it is done.
+    MayNot,
+    /// It will not.
+    DoesNot,
+}
+
+/// Says what is to be expected of the envelope with this header, which may be a claim, when `change` has been made to the
+/// machine `tee` or to what runs there. Nothing is changed and nothing is written.
+///
+/// The machine is asked whether it gives the key of a slot at present, since that is where a plan starts from.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let machine = bulla_sim::Machine::create(dir.path())?;
+/// # let machine = machine.enclave(&bulla_sim::EnclaveIdentity::of_this_process(&machine)?)?;
+/// use bulla::{Header, plan};
+///
+/// let sealed = bulla::seal(&machine, "wallet", b"correct horse")?;
+/// let header = Header::read(&mut sealed.as_slice())?;
+/// let update = plan::forecast(&header, Some(&machine), &plan::Change::MicrocodeUp)?;
+/// assert_eq!(update.verdict, plan::Verdict::Opens);
+/// let downgrade = plan::forecast(&header, Some(&machine), &plan::Change::MicrocodeDown)?;
+/// assert_eq!((downgrade.verdict, downgrade.field), (plan::Verdict::DoesNot, Some("CPUSVN")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// Those of the machine itself; that it refuses a key is part of the answer.
+pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Result<Forecast, Error> {
+    if let Change::Floor(floor) = change {
+        if let Err(error) = floor.check_epoch(header.epoch().unwrap_or(0)) {
+            return Ok(Forecast::refused(None, error, change));
+        }
+    }
+    let here = match tee {
+        Some(tee) => Some((tee, tee.identity()?)),
+        None => None,
+    };
+    let mut machine: Option<Forecast> = None;
+    let mut keys = None;
+    for (index, slot) in header.slots().iter().enumerate() {
+        let Opener::Machine(request) = slot.opener() else {
+            keys.get_or_insert((index, slot.kind()));
+            continue;
+        };
+        let forecast = match &here {
+            Some((tee, identity)) => of_request(index, request, *tee, identity, change)?,
+            None => Forecast::unknown(index, Doubt::Machine),
+        };
+        if machine.as_ref().is_none_or(|best| forecast.verdict < best.verdict) {
+            machine = Some(forecast);
+        }
+    }
+    Ok(match (machine, keys) {
+        (Some(machine), Some((index, kind))) if machine.verdict != Verdict::Opens => Forecast {
+            verdict: Verdict::ByKeys,
+            slot: Some(index),
+            reason: format!("{}; the private keys of its {kind} slot open it", machine.reason),
+            remedy: Some(HAVE_KEYS),
+            ..machine
+        },
+        (Some(machine), _) => machine,
+        // Private keys do not care what becomes of machines.
+        (None, Some((index, kind))) => Forecast {
+            verdict: Verdict::Opens,
+            slot: Some(index),
+            field: None,
+            reason: format!("the private keys of its {kind} slot open it, on any machine"),
+            remedy: None,
+        },
+        (None, None) => Forecast {
+            verdict: Verdict::DoesNot,
+            slot: None,
+            field: None,
+            reason: "nobody can open it: its last slot was dropped".into(),
+            remedy: None,
+        },
+    })
+}
+
+const ADD_RECOVERY: &str = "add a recovery slot first (`bulla rewrap --add-recovery`)";
+const HAVE_KEYS: &str = "have the private keys at hand, or hand it over to the next identity first (`bulla successor`)";
+
+fn of_request(
+    index: usize,
+    request: &KeyRequest,
+    tee: &dyn Tee,
+    identity: &Identity,
+    change: &Change,
+) -> Result<Forecast, Error> {
+    // A plan starts from what the machine gives now.
+    let outlook = match tee.derive(request) {
+        Ok(_) => outlook(request, identity, PlatformState::here(identity).confirmed(), change),
+        Err(
+            now @ (MachineError::OtherIdentity(_)
+            | MachineError::OtherMachine
+            | MachineError::TcbTooOld { .. }
+            | MachineError::WrongBackend { .. }),
+        ) => match change {
+            // What is refused at present may open once another program runs, or newer microcode.
+            Change::Identity(_) | Change::MicrocodeUp => {
+                outlook(request, identity, PlatformState::here(identity), change)
+            }
+            _ => Outlook::DoesNot(now),
+        },
+        Err(failure) => return Err(failure.into()),
+    };
+    Ok(Forecast::of(index, outlook, change))
+}
+
+fn outlook(request: &KeyRequest, identity: &Identity, state: PlatformState, change: &Change) -> Outlook {
+    match change {
+        Change::MicrocodeUp => request.opens_under(identity, &state.after_microcode_up()),
+        Change::MicrocodeDown => request.opens_under(identity, &state.after_microcode_down()),
+        Change::FirmwareUpdate => request.opens_under(identity, &state.after_firmware_update()),
+        Change::Host => request.opens_under(identity, &state.with_other_keys()),
+        Change::Identity(next) => request.opens_under(next, &state),
+        Change::Floor(floor) => match floor.check(request) {
+            Ok(()) => request.opens_under(identity, &state),
+            Err(error) => Outlook::DoesNot(error),
+        },
+    }
+}
+
+impl Forecast {
+    fn of(slot: usize, outlook: Outlook, change: &Change) -> Self {
+        let field = outlook.field();
+        match outlook {
+            Outlook::Opens => Self {
+                verdict: Verdict::Opens,
+                slot: Some(slot),
+                field,
+                reason: "this machine opens it".into(),
+                remedy: None,
+            },
+            Outlook::MayNot(doubt) => Self::unknown(slot, doubt),
+            Outlook::DoesNot(error @ MachineError::BelowFloor { .. }) => Self::refused(Some(slot), error, change),
+            Outlook::DoesNot(error) => Self { field, ..Self::refused(Some(slot), error, change) },
+        }
+    }
+
+    fn unknown(slot: usize, doubt: Doubt) -> Self {
+        Self {
+            verdict: Verdict::MayNot,
+            slot: Some(slot),
+            field: Some(doubt.field()),
+            reason: doubt.to_string(),
+            remedy: Some(match doubt {
+                Doubt::Machine => "have the program that it is for say so: plan there, or open it there",
+                _ => ADD_RECOVERY,
+            }),
+        }
+    }
+
+    fn refused(slot: Option<usize>, error: MachineError, change: &Change) -> Self {
+        let remedy = match change {
+            Change::Identity(_) => {
+                "hand it over while the present program runs: `bulla successor request`, `admit`, `adopt`"
+            }
+            Change::Floor(_) => "refresh it at the present versions first (`bulla rewrap --refresh`), or rotate it",
+            Change::MicrocodeDown => "open it before, or add a recovery slot (`bulla rewrap --add-recovery`)",
+            Change::MicrocodeUp | Change::FirmwareUpdate | Change::Host => ADD_RECOVERY,
+        };
+        let field = match &error {
+            MachineError::BelowFloor { register, .. } => Some(*register),
+            _ => None,
+        };
+        Self { verdict: Verdict::DoesNot, slot, field, reason: error.to_string(), remedy: Some(remedy) }
+    }
+}

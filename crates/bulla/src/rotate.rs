@@ -1,0 +1,185 @@
+//! Rotate: a new file key, and the payload encrypted anew under it (R75, R82).
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use bulla_tee::{Floor, KeyRequest, PlatformState, Tee};
+
+use crate::header::{Header, Notes};
+use crate::journal::{Changed, Journal};
+use crate::recipient::RecipientOpener;
+use crate::sealer::NewOpener;
+use crate::slot::{Opener, Slot};
+use crate::threshold::ThresholdOpener;
+use crate::{Error, Sealer, Unsealer};
+
+/// Gives an envelope a new file key and encrypts its payload anew, for the openers that it has, less those that are dropped. What
+/// once knew the old file key, by a slot that was dropped or by a leak, learns nothing of what the new one seals (R82).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let machine = bulla_sim::Machine::create(dir.path())?;
+/// # let machine = machine.enclave(&bulla_sim::EnclaveIdentity::of_this_process(&machine)?)?;
+/// use bulla::{Rotate, Unsealer};
+///
+/// let sealed = bulla::seal(&machine, "wallet", b"correct horse")?;
+/// let mut rotated = Vec::new();
+/// Rotate::new(&machine).run(&Unsealer::new("wallet").machine(&machine), sealed.as_slice(), &mut rotated)?;
+/// # assert_eq!(bulla::unseal(&machine, "wallet", &rotated)?.expose(), b"correct horse");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct Rotate<'a> {
+    tee: Option<&'a dyn Tee>,
+    drop: Vec<usize>,
+    epoch: Option<u64>,
+    created: Option<u64>,
+    floor: Option<&'a Floor>,
+    threads: Option<NonZeroUsize>,
+}
+
+impl<'a> Rotate<'a> {
+    /// With `tee` to make this machine's slots anew.
+    pub fn new(tee: &'a dyn Tee) -> Self {
+        Self { tee: Some(tee), drop: Vec::new(), epoch: None, created: None, floor: None, threads: None }
+    }
+
+    /// Without a machine: what has machine slots cannot be rotated then, unless they are dropped.
+    pub fn without_machine() -> Self {
+        Self { tee: None, drop: Vec::new(), epoch: None, created: None, floor: None, threads: None }
+    }
+
+    /// Leaves out the slot at `index` of the present header: its opener is revoked.
+    pub fn drop(mut self, index: usize) -> Self {
+        self.drop.push(index);
+        self
+    }
+
+    /// Sets the epoch, which must not fall; one above the present one, if it has one and none is set.
+    pub fn epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Records a time, in Unix seconds, instead of the present one of the header.
+    pub fn created(mut self, unix_secs: u64) -> Self {
+        self.created = Some(unix_secs);
+        self
+    }
+
+    /// Refuses to write what is below a floor (R6).
+    pub fn floor(mut self, floor: &'a Floor) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
+    /// How many threads encrypt a large secret; as many as there are processors, if not set. 1 is this thread alone.
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Reads an envelope from `input` and seals its secret anew to `output`, in constant memory. Returns the new header.
+    ///
+    /// The new envelope is complete only if this returns `Ok`. To change a file, go through [`file`](Self::file).
+    ///
+    /// # Errors
+    /// Those of [`Unsealer::unseal_stream`]; [`Error::NotCarried`] for a slot that only another machine or identity can make;
+    /// [`Error::NoSuchSlot`], [`Error::LastOpener`]; those of [`Sealer::seal`].
+    pub fn run(
+        &self,
+        unsealer: &Unsealer<'_>,
+        input: impl Read + Send,
+        output: impl Write + Send,
+    ) -> Result<Header, Error> {
+        let mut secret = unsealer.reader(input)?;
+        let sealer = self.sealer(secret.header())?;
+        let sealed = sealer.seal_stream(&mut secret, output);
+        // What the reader found is the reason, whatever the sealer made of it.
+        secret.finish().and(sealed)
+    }
+
+    /// As [`run`](Self::run), for the file at `path`, through its [`Journal`]: the new envelope is read back and opened whole before
+    /// it takes the place of the old one, which is kept as the previous generation. Until that is retired, it opens for
+    /// those that were dropped.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run) and [`Journal::change`]. The file is then what it was.
+    pub fn file(&self, unsealer: &Unsealer<'_>, path: &Path) -> Result<Changed<Header>, Error> {
+        Journal::at(path)?.change(
+            |old, new| self.run(unsealer, old, new),
+            |reopened, header| {
+                let for_machine = header.slots().iter().any(|slot| matches!(slot.opener(), Opener::Machine(_)));
+                match self.tee.filter(|_| for_machine) {
+                    Some(tee) => Unsealer::new(header.context()).machine(tee).unseal_stream(reopened, io::sink()),
+                    None => unsealer.unseal_stream(reopened, io::sink()),
+                }
+                .map(|_| ())
+            },
+        )
+    }
+
+    /// A sealer to the openers of `header`, less those that are dropped.
+    pub(crate) fn sealer(&self, header: &Header) -> Result<Sealer<'a>, Error> {
+        if let Some(index) = self.drop.iter().find(|index| header.slots().get(**index).is_none()) {
+            return Err(Error::NoSuchSlot(index.to_string()));
+        }
+        let mut sealer = Sealer::new(header.context()).notes(self.notes(header)?);
+        let slots = header.slots().iter().enumerate().filter(|(index, _)| !self.drop.contains(index));
+        let mut openers = 0;
+        for (index, slot) in slots {
+            let not_carried = Error::NotCarried { index, kind: slot.kind() };
+            sealer = sealer.opener(self.renewed(slot)?.ok_or(not_carried)?);
+            openers += 1;
+        }
+        if openers == 0 {
+            return Err(Error::LastOpener);
+        }
+        if let Some(floor) = self.floor {
+            sealer = sealer.floor(floor);
+        }
+        if let Some(threads) = self.threads {
+            sealer = sealer.threads(threads);
+        }
+        Ok(sealer)
+    }
+
+    /// The opener of `slot`, to make a new slot for; `None` for another machine or identity.
+    fn renewed(&self, slot: &Slot) -> Result<Option<NewOpener<'a>>, Error> {
+        Ok(match slot.opener() {
+            Opener::Machine(request) => match self.tee {
+                Some(tee) if is_for(request, tee)? => Some(NewOpener::Machine(tee, request.policy())),
+                _ => None,
+            },
+            Opener::Recipient(opener) => Some(recipient(opener)),
+            Opener::Threshold(opener) => Some(threshold(opener)),
+        })
+    }
+
+    fn notes(&self, header: &Header) -> Result<Notes, Error> {
+        let mut notes = header.notes().clone();
+        let next = notes.epoch.and_then(|present| present.checked_add(1));
+        let epoch = self.epoch.or(next);
+        if epoch < notes.epoch {
+            return Err(Error::Invalid("an epoch does not fall"));
+        }
+        notes.epoch = epoch;
+        notes.created = self.created.or(notes.created);
+        Ok(notes)
+    }
+}
+
+fn is_for(request: &KeyRequest, tee: &dyn Tee) -> Result<bool, Error> {
+    let identity = tee.identity()?;
+    let registers = request.opens_under(&identity, &PlatformState::here(&identity)).into_result();
+    Ok(registers.is_ok() && tee.derive(request).is_ok())
+}
+
+fn recipient<'a>(opener: &RecipientOpener) -> NewOpener<'a> {
+    NewOpener::Recipient(opener.recipient().clone(), opener.role())
+}
+
+fn threshold<'a>(opener: &ThresholdOpener) -> NewOpener<'a> {
+    NewOpener::Threshold(opener.threshold(), opener.recipients().cloned().collect())
+}
