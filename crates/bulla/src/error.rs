@@ -134,7 +134,9 @@ pub enum Error {
     },
 
     /// The envelope is older than what the caller or its anchor knows of (R66, B28).
-    #[error("a rollback: the envelope is of epoch {found}, and {wanted} has been reached; restore the newest one")]
+    #[error(
+        "a rollback: the envelope is of epoch {found}, and {wanted} has been reached; restore the newest one"
+    )]
     Rollback {
         /// Its epoch; 0 for none.
         found: u64,
@@ -159,7 +161,9 @@ pub enum Error {
     NoSuchSlot(String),
 
     /// A slot cannot be made anew under a new file key by who is here.
-    #[error("slot {index} ({kind}) cannot be carried over from here: drop it, or do this where it can be made anew")]
+    #[error(
+        "slot {index} ({kind}) cannot be carried over from here: drop it, or do this where it can be made anew"
+    )]
     NotCarried {
         /// Its place.
         index: usize,
@@ -266,11 +270,15 @@ pub enum Error {
     MalformedRing(&'static str),
 
     /// A key that was asked for is not in the ring (R86).
-    #[error("the ring has no key {0}: look at it with `bulla key show`, or find the ring that the data is under")]
+    #[error(
+        "the ring has no key {0}: look at it with `bulla key show`, or find the ring that the data is under"
+    )]
     NoSuchKey(String),
 
     /// A key that was asked for is no longer in the ring.
-    #[error("generation {0} of the ring is retired: what is under it opens only with an older copy of the ring")]
+    #[error(
+        "generation {0} of the ring is retired: what is under it opens only with an older copy of the ring"
+    )]
     RetiredKey(u32),
 }
 
@@ -367,7 +375,8 @@ impl Error {
     pub(crate) fn no_opener(header: &Header) -> Self {
         let mut kinds: Vec<_> = header.slots().iter().map(Slot::kind).collect();
         kinds.dedup();
-        let wanted = if kinds.is_empty() { "nobody, its last slot was dropped".into() } else { kinds.join(", ") };
+        let wanted =
+            if kinds.is_empty() { "nobody, its last slot was dropped".into() } else { kinds.join(", ") };
         Self::NoOpener { wanted }
     }
 

@@ -1,6 +1,8 @@
 //! The file key: one random key for each envelope, and what is derived from it.
 
-use bulla_crypto::{AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, TAG_LEN, hkdf_expand};
+use bulla_crypto::{
+    AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, TAG_LEN, hkdf_expand,
+};
 
 use crate::draw::Draw;
 use crate::header::{Fixed, Header};

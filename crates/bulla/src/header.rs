@@ -110,9 +110,9 @@ impl Labels {
 
     fn are_within_bounds(&self) -> bool {
         self.0.len() <= MAX_LABELS
-            && self
-                .iter()
-                .all(|(name, value)| (1..=MAX_LABEL_NAME).contains(&name.len()) && value.len() <= MAX_LABEL_VALUE)
+            && self.iter().all(|(name, value)| {
+                (1..=MAX_LABEL_NAME).contains(&name.len()) && value.len() <= MAX_LABEL_VALUE
+            })
     }
 }
 
@@ -159,7 +159,9 @@ impl Header {
         origin: Option<usize>,
     ) -> Result<Self, Error> {
         if !notes.labels.are_within_bounds() {
-            return Err(Error::Invalid("at most 32 labels, with names of 1 to 64 bytes and values of up to 1024"));
+            return Err(Error::Invalid(
+                "at most 32 labels, with names of 1 to 64 bytes and values of up to 1024",
+            ));
         }
         if notes.epoch == Some(0) {
             return Err(Error::Invalid("epochs begin with 1"));
@@ -168,7 +170,9 @@ impl Header {
             return Err(Error::Invalid("an envelope has at most 64 slots"));
         }
         if mixes_simulated_and_real(&slots) {
-            return Err(Error::Invalid("an envelope is for simulated machines or for real ones, not for both"));
+            return Err(Error::Invalid(
+                "an envelope is for simulated machines or for real ones, not for both",
+            ));
         }
         let raw = slots.iter().map(Slot::to_raw).collect();
         let cbor = Raw::of(&fixed, &notes, raw, origin).encode();
@@ -442,7 +446,8 @@ impl<'a> Raw<'a> {
     }
 
     fn encode_into(&self, to: &mut Encoder<Vec<u8>>) -> Result<(), minicbor::encode::Error<Infallible>> {
-        let present = [self.created.is_some(), self.labels.is_some(), self.epoch.is_some(), self.origin.is_some()];
+        let present =
+            [self.created.is_some(), self.labels.is_some(), self.epoch.is_some(), self.origin.is_some()];
         let optional = present.into_iter().filter(|is_there| *is_there).count();
         to.map((6 + optional + self.extensions.len()) as u64)?;
         to.u64(key::SUITE)?.u16(self.suite)?;

@@ -103,9 +103,15 @@ fn extend(copy: &mut Vec<u8>, length: usize, device: &mut impl Read) -> Result<(
     Ok(())
 }
 
-/// A refusal. Both texts can hold what an attacker wrote.
+/// A refusal. Both texts can hold what an attacker wrote: no more of it than a line, and nothing that moves a cursor.
 fn untrusted(field: impl ToString, reason: impl ToString) -> Error {
-    let shown = |text: String| text.chars().take(200).flat_map(char::escape_debug).collect();
+    let shown = |text: String| {
+        let escaped = |character: char| match character {
+            '"' => "\"".to_owned(),
+            other => other.escape_debug().to_string(),
+        };
+        text.chars().take(200).map(escaped).collect()
+    };
     Error::UntrustedVolumeHeader { field: shown(field.to_string()), reason: shown(reason.to_string()) }
 }
 

@@ -20,7 +20,13 @@ impl OriginKey {
     }
 
     /// Whether `trailer` is [`trailer`](Self::trailer), compared in constant time.
-    pub(crate) fn verifies(&self, header: &Header, mac: &[u8; 32], digest: &[u8; 32], trailer: &[u8; 32]) -> bool {
+    pub(crate) fn verifies(
+        &self,
+        header: &Header,
+        mac: &[u8; 32],
+        digest: &[u8; 32],
+        trailer: &[u8; 32],
+    ) -> bool {
         hmac_verify(self.0.expose(), &[covered(header, mac, digest).as_bytes()], trailer)
     }
 }

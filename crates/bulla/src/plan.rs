@@ -73,10 +73,10 @@ pub enum Verdict {
 /// # Errors
 /// Those of the machine itself; that it refuses a key is part of the answer.
 pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Result<Forecast, Error> {
-    if let Change::Floor(floor) = change {
-        if let Err(error) = floor.check_epoch(header.epoch().unwrap_or(0)) {
-            return Ok(Forecast::refused(None, error, change));
-        }
+    if let Change::Floor(floor) = change
+        && let Err(error) = floor.check_epoch(header.epoch().unwrap_or(0))
+    {
+        return Ok(Forecast::refused(None, error, change));
     }
     let here = match tee {
         Some(tee) => Some((tee, tee.identity()?)),
@@ -125,7 +125,8 @@ pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Resu
 }
 
 const ADD_RECOVERY: &str = "add a recovery slot first (`bulla rewrap --add-recovery`)";
-const HAVE_KEYS: &str = "have the private keys at hand, or hand it over to the next identity first (`bulla successor`)";
+const HAVE_KEYS: &str =
+    "have the private keys at hand, or hand it over to the next identity first (`bulla successor`)";
 
 fn of_request(
     index: usize,
@@ -180,7 +181,9 @@ impl Forecast {
                 remedy: None,
             },
             Outlook::MayNot(doubt) => Self::unknown(slot, doubt),
-            Outlook::DoesNot(error @ MachineError::BelowFloor { .. }) => Self::refused(Some(slot), error, change),
+            Outlook::DoesNot(error @ MachineError::BelowFloor { .. }) => {
+                Self::refused(Some(slot), error, change)
+            }
             Outlook::DoesNot(error) => Self { field, ..Self::refused(Some(slot), error, change) },
         }
     }
@@ -203,7 +206,9 @@ impl Forecast {
             Change::Identity(_) => {
                 "hand it over while the present program runs: `bulla successor request`, `admit`, `adopt`"
             }
-            Change::Floor(_) => "refresh it at the present versions first (`bulla rewrap --refresh`), or rotate it",
+            Change::Floor(_) => {
+                "refresh it at the present versions first (`bulla rewrap --refresh`), or rotate it"
+            }
             Change::MicrocodeDown => "open it before, or add a recovery slot (`bulla rewrap --add-recovery`)",
             Change::MicrocodeUp | Change::FirmwareUpdate | Change::Host => ADD_RECOVERY,
         };

@@ -101,7 +101,8 @@ impl FromStr for Recipient {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |why| Error::BadKey { what: "recipient's public key", why };
         let (kem, bytes) = from_text(PUBLIC_PREFIX, text).map_err(bad)?;
-        let key = HpkePublicKey::from_bytes(kem, &bytes).map_err(|_| bad("its key is of low order or not canonical"))?;
+        let key = HpkePublicKey::from_bytes(kem, &bytes)
+            .map_err(|_| bad("its key is of low order or not canonical"))?;
         Ok(Self(key))
     }
 }
@@ -174,7 +175,8 @@ fn from_text(prefix: &str, text: &str) -> Result<(Kem, Zeroizing<Vec<u8>>), &'st
         return Err("it is cut or mistyped");
     }
     let (kem, key) = content.split_first_chunk().ok_or("it is cut or mistyped")?;
-    let kem = Kem::from_id(u16::from_be_bytes(*kem)).ok_or("it is of a kind that this program does not know")?;
+    let kem =
+        Kem::from_id(u16::from_be_bytes(*kem)).ok_or("it is of a kind that this program does not know")?;
     Ok((kem, Zeroizing::new(key.to_vec())))
 }
 
@@ -213,7 +215,11 @@ impl RecipientOpener {
     }
 
     /// An opener for `recipient`, and its key.
-    pub(crate) fn make(recipient: &Recipient, role: Role, fixed: &Fixed) -> Result<(Self, Secret<32>), Error> {
+    pub(crate) fn make(
+        recipient: &Recipient,
+        role: Role,
+        fixed: &Fixed,
+    ) -> Result<(Self, Secret<32>), Error> {
         let (encapsulated, key) = encapsulate(recipient, &info(role, fixed), LABEL)?;
         Ok((Self { recipient: recipient.clone(), encapsulated, role }, key))
     }
@@ -234,10 +240,11 @@ impl RecipientOpener {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let cbor: RecipientCbor<'_> =
-            minicbor::decode(bytes).map_err(|_| Error::Malformed("a recipient slot is not the CBOR of one"))?;
+        let cbor: RecipientCbor<'_> = minicbor::decode(bytes)
+            .map_err(|_| Error::Malformed("a recipient slot is not the CBOR of one"))?;
         let recipient = Recipient::from_parts(cbor.kem, cbor.public_key)?;
-        let role = Role::from_id(cbor.role).ok_or(Error::Malformed("a recipient slot has an unknown role"))?;
+        let role =
+            Role::from_id(cbor.role).ok_or(Error::Malformed("a recipient slot has an unknown role"))?;
         if cbor.encapsulated.len() != recipient.kem().encapsulated_key_len() {
             return Err(Error::Malformed("a recipient slot has an encapsulated key of another length"));
         }

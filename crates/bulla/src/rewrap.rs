@@ -168,26 +168,27 @@ impl<'a> Rewrap<'a> {
         digest: bool,
     ) -> Result<Written<'a>, Error> {
         let unlocked = unsealer.unlock(&mut input)?;
-        let (begun, machines) = self.begin(&unlocked)?;
-        begun.write_header(&mut output)?;
-        let run = begun.run(self.threads);
+        let written = self.begin(&unlocked)?;
+        written.begun.write_header(&mut output)?;
+        let run = written.begun.run(self.threads);
         let run = Run { digest: digest || run.digest, ..run };
         let digest = if unlocked.header.origin().is_some() {
             let mut payload = HoldBack::<_, TRAILER_LEN>::new(input);
             let key = unlocked.origin_key();
-            let digest = stream::copy(&mut payload, &mut output, Run { digest: run.digest || key.is_some(), ..run })?;
+            let digest =
+                stream::copy(&mut payload, &mut output, Run { digest: run.digest || key.is_some(), ..run })?;
             unlocked.check_trailer(key, digest, payload.held().as_ref())?;
             digest
         } else {
             stream::copy(input, &mut output, run)?
         };
-        begun.write_trailer(digest, &mut output)?;
+        written.begun.write_trailer(digest, &mut output)?;
         output.flush().map_err(Error::io("writing the envelope"))?;
-        Ok(Written { begun, machines, digest })
+        Ok(Written { digest, ..written })
     }
 
-    /// The new header, and the machines of which it has new slots, each with the slot's place.
-    fn begin(&self, unlocked: &Unlocked) -> Result<(Begun, Vec<(usize, &'a dyn Tee)>), Error> {
+    /// All up to the payload.
+    fn begin(&self, unlocked: &Unlocked) -> Result<Written<'a>, Error> {
         let header = &unlocked.header;
         let mut add = self.add.clone();
         let mut drop = self.drop.clone();
@@ -199,18 +200,15 @@ impl<'a> Rewrap<'a> {
         }
         if let Some(tee) = self.refresh {
             let Some(Opener::Machine(request)) = header.slots().get(unlocked.slot).map(Slot::opener) else {
-                return Err(Error::Invalid("only a slot of this machine can be refreshed, and another one opened"));
+                return Err(Error::Invalid(
+                    "only a slot of this machine can be refreshed, and another one opened",
+                ));
             };
             add.insert(0, NewOpener::Machine(tee, request.policy()));
             drop.push(unlocked.slot);
         }
-        let kept: Vec<(usize, Slot)> = header
-            .slots()
-            .iter()
-            .cloned()
-            .enumerate()
-            .filter(|(index, _)| !drop.contains(index))
-            .collect();
+        let kept: Vec<(usize, Slot)> =
+            header.slots().iter().cloned().enumerate().filter(|(index, _)| !drop.contains(index)).collect();
         if kept.is_empty() && add.is_empty() && !self.force {
             return Err(Error::LastOpener);
         }
@@ -220,7 +218,8 @@ impl<'a> Rewrap<'a> {
         }
         let made = make(&add, self.floor, header.fixed(), &unlocked.file_key, &mut Draw::new()?)?;
         let is_known = self.vouch || matches!(unlocked.origin(), Origin::Machine | Origin::Proved);
-        let writer = match (&unlocked.machine_key, kept.iter().position(|(index, _)| *index == unlocked.slot)) {
+        let writer = match (&unlocked.machine_key, kept.iter().position(|(index, _)| *index == unlocked.slot))
+        {
             _ if !is_known => Writer::Unknown,
             (Some(key), Some(index)) => Writer::Kept(index, key),
             _ => Writer::Made,
@@ -232,7 +231,7 @@ impl<'a> Rewrap<'a> {
         let machines = machines.collect();
         let kept = kept.into_iter().map(|(_, slot)| slot).collect();
         let begun = Begun::new(&unlocked.file_key, header.fixed().clone(), notes, kept, made, &writer)?;
-        Ok((begun, machines))
+        Ok(Written { begun, machines, digest: None })
     }
 
     fn notes(&self, header: &Header) -> Result<Notes, Error> {
@@ -250,7 +249,9 @@ impl<'a> Rewrap<'a> {
 /// What was written, to compare with what is read back.
 struct Written<'a> {
     begun: Begun,
+    /// The machines that made slots, with the slots' places.
     machines: Vec<(usize, &'a dyn Tee)>,
+    /// That of the payload.
     digest: Option<[u8; 32]>,
 }
 
@@ -272,7 +273,8 @@ impl Written<'_> {
             return Err(Error::NotAsWritten);
         }
         for (index, tee) in &self.machines {
-            let Some((Opener::Machine(request), slot)) = header.slots().get(*index).map(|slot| (slot.opener(), slot))
+            let Some((Opener::Machine(request), slot)) =
+                header.slots().get(*index).map(|slot| (slot.opener(), slot))
             else {
                 return Err(Error::NotAsWritten);
             };

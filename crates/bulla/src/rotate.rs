@@ -110,9 +110,12 @@ impl<'a> Rotate<'a> {
         Journal::at(path)?.change(
             |old, new| self.run(unsealer, old, new),
             |reopened, header| {
-                let for_machine = header.slots().iter().any(|slot| matches!(slot.opener(), Opener::Machine(_)));
+                let for_machine =
+                    header.slots().iter().any(|slot| matches!(slot.opener(), Opener::Machine(_)));
                 match self.tee.filter(|_| for_machine) {
-                    Some(tee) => Unsealer::new(header.context()).machine(tee).unseal_stream(reopened, io::sink()),
+                    Some(tee) => {
+                        Unsealer::new(header.context()).machine(tee).unseal_stream(reopened, io::sink())
+                    }
                     None => unsealer.unseal_stream(reopened, io::sink()),
                 }
                 .map(|_| ())

@@ -141,7 +141,11 @@ impl<'a> Sealer<'a> {
     ///
     /// # Errors
     /// As [`seal`](Self::seal); [`Error::TooLarge`] beyond 256 TiB; [`Error::Io`] when `input` or `output` fails.
-    pub fn seal_stream(&self, input: impl Read + Send, mut output: impl Write + Send) -> Result<Header, Error> {
+    pub fn seal_stream(
+        &self,
+        input: impl Read + Send,
+        mut output: impl Write + Send,
+    ) -> Result<Header, Error> {
         let (begun, payload_key) = self.begin()?;
         begun.write_header(&mut output)?;
         let digest = stream::seal(&payload_key, input, &mut output, begun.run(self.threads))?;
@@ -164,7 +168,9 @@ impl<'a> Sealer<'a> {
     fn begin(&self) -> Result<(Begun, AeadKey), Error> {
         check_context(&self.context)?;
         if self.openers.is_empty() {
-            return Err(Error::Invalid("name an opener: a machine, a recipient or a threshold of recipients"));
+            return Err(Error::Invalid(
+                "name an opener: a machine, a recipient or a threshold of recipients",
+            ));
         }
         if let Some(floor) = self.floor {
             floor.check_epoch(self.notes.epoch.unwrap_or(0))?;
@@ -290,7 +296,11 @@ impl Begun {
         Some(origin.trailer(&self.header, &self.mac, &digest))
     }
 
-    pub(crate) fn write_trailer(&self, digest: Option<[u8; 32]>, output: &mut impl Write) -> Result<(), Error> {
+    pub(crate) fn write_trailer(
+        &self,
+        digest: Option<[u8; 32]>,
+        output: &mut impl Write,
+    ) -> Result<(), Error> {
         let Some(trailer) = self.trailer(digest) else { return Ok(()) };
         output.write_all(&trailer).map_err(Error::io("writing the envelope"))
     }

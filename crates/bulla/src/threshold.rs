@@ -3,13 +3,11 @@
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
-use bulla_crypto::{
-    AeadKey, Info, NONCE_LEN, Secret, SecretBytes, SystemRandom, TAG_LEN, sha256, sharing,
-};
+use bulla_crypto::{AeadKey, Info, NONCE_LEN, Secret, SecretBytes, SystemRandom, TAG_LEN, sha256, sharing};
 
-use crate::{Error, Opener};
 use crate::header::{Fixed, Header};
 use crate::recipient::{Recipient, RecipientKey, encapsulate};
+use crate::{Error, Opener};
 
 const LABEL: &str = "bulla/envelope/share/v1";
 const MAX_SHARES: usize = 16;
@@ -83,7 +81,7 @@ impl Share {
         text.extend_from_slice(SHARE_PREFIX.as_bytes());
         text.resize(SHARE_PREFIX.len() + 2 * bytes.len(), 0);
         if let Some(digits) = text.get_mut(SHARE_PREFIX.len()..) {
-            hex::encode_to_slice(&*bytes, digits).expect("there is room for two digits a byte");
+            hex::encode_to_slice(bytes.as_slice(), digits).expect("there is room for two digits a byte");
         }
         SecretBytes::new(text)
     }
@@ -95,7 +93,8 @@ impl Share {
     pub fn from_text(text: &str) -> Result<Self, Error> {
         let bad = || Error::BadKey { what: "share", why: "it is cut or mistyped" };
         let mut bytes = Zeroizing::new([0; 65]);
-        let read = text.trim().strip_prefix(SHARE_PREFIX).map(|digits| hex::decode_to_slice(digits, &mut *bytes));
+        let read =
+            text.trim().strip_prefix(SHARE_PREFIX).map(|digits| hex::decode_to_slice(digits, &mut *bytes));
         if !matches!(read, Some(Ok(()))) {
             return Err(bad());
         }
@@ -176,7 +175,8 @@ impl ThresholdOpener {
         salt: &[u8; 32],
         fixed: &Fixed,
     ) -> Option<Result<Share, Error>> {
-        let (share, index) = self.shares.iter().zip(1..).find(|(share, _)| share.recipient == *key.recipient())?;
+        let (share, index) =
+            self.shares.iter().zip(1..).find(|(share, _)| share.recipient == *key.recipient())?;
         let place = Place { threshold: self.threshold, count: self.count(), index };
         Some(share.decrypt(key, &place, fixed).map(|value| Share { slot: *salt, index, value }))
     }
@@ -225,8 +225,8 @@ impl ThresholdOpener {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let cbor: ThresholdCbor<'_> =
-            minicbor::decode(bytes).map_err(|_| Error::Malformed("a threshold slot is not the CBOR of one"))?;
+        let cbor: ThresholdCbor<'_> = minicbor::decode(bytes)
+            .map_err(|_| Error::Malformed("a threshold slot is not the CBOR of one"))?;
         let shares = cbor.shares.iter().map(EncryptedShare::from_cbor).collect::<Result<Vec<_>, _>>()?;
         check_shape(cbor.threshold, shares.iter().map(|share| &share.recipient)).map_err(Error::Malformed)?;
         let opener = Self { threshold: cbor.threshold, shares };
@@ -288,7 +288,8 @@ fn check_shape<'a>(
     recipients: impl ExactSizeIterator<Item = &'a Recipient> + Clone,
 ) -> Result<u8, &'static str> {
     let count = u8::try_from(recipients.len()).map_err(|_| SHAPE)?;
-    let twice = recipients.clone().enumerate().any(|(at, one)| recipients.clone().take(at).any(|other| other == one));
+    let twice =
+        recipients.clone().enumerate().any(|(at, one)| recipients.clone().take(at).any(|other| other == one));
     if twice || usize::from(count) > MAX_SHARES || threshold < 2 || threshold > count {
         return Err(SHAPE);
     }

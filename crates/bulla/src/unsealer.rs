@@ -59,7 +59,8 @@ pub struct Opened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Only machines can open it, so one of them wrote it.
+    /// It has slots of machines alone. One of them wrote it, unless another opener had a slot once and was dropped without
+    /// a [`Rotate`](crate::Rotate): that one may know the file key.
     Machine,
     /// The machine whose slot opened it wrote it.
     Proved,
@@ -396,7 +397,9 @@ impl Unlocked {
         match self.origin() {
             Origin::Machine | Origin::Proved => Ok(()),
             Origin::Unchecked => Err(Error::NoOrigin("open it with the machine that it names")),
-            Origin::Unknown => Err(Error::NoOrigin("it also opens for others, any of whom can have written it")),
+            Origin::Unknown => {
+                Err(Error::NoOrigin("it also opens for others, any of whom can have written it"))
+            }
         }
     }
 

@@ -77,6 +77,12 @@ def nobody_opens():
     yield closest("real_on_simulated", "real, and the machine is simulated", backend, [at_machine(SGX)])
     yield closest("sgx_on_tdx", "for SGX, and the machine is a TDX guest", backend, [at_machine(SGX)], reader(GUEST))
     yield closest("tdx_on_sgx", "for a TDX guest, and the machine is SGX", backend, [at_machine(GUEST)], reader(SGX))
+    yield closest(
+        "sim_tdx_on_tdx", "a simulated guest's, and the guest is real", backend, [at_machine(SIM_TDX)], reader(GUEST)
+    )
+    yield closest(
+        "tdx_on_sim_tdx", "a real guest's, and the guest is simulated", backend, [at_machine(GUEST)], reader(SIM_TDX)
+    )
     yield closest("sim_tdx_on_sim_sgx", "a simulated machine of the other kind", backend, [at_machine(SIM_TDX)])
 
     cpusvn = {machine: machine.registers["CPUSVN"] for machine in (SIM, SGX)}

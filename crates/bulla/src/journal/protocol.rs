@@ -181,7 +181,8 @@ impl<F: FileSystem> Protocol<F> {
     }
 
     fn has_lock(&self) -> Result<bool, Error> {
-        let lock = self.fs.stat(&self.names.lock).map_err(step("looking for the lock of", &self.names.path))?;
+        let lock =
+            self.fs.stat(&self.names.lock).map_err(step("looking for the lock of", &self.names.path))?;
         Ok(lock.is_some())
     }
 

@@ -99,7 +99,7 @@ fn slots_area(config: &Config, size: usize) -> Result<Range<u64>, Error> {
 fn segment_cipher(segment: &Segment, data: u64) -> Result<&'static Cipher, Error> {
     let refuse = |field, reason: String| Err(untrusted(format_args!("segments.0.{field}"), reason));
     if segment.kind != "crypt" {
-        return refuse("type", format!("{:?} instead of \"crypt\"", segment.kind));
+        return refuse("type", format!("{} instead of crypt", segment.kind));
     }
     if !segment.flags.is_empty() {
         return refuse("flags", "a re-encryption leaves them".into());
@@ -108,7 +108,7 @@ fn segment_cipher(segment: &Segment, data: u64) -> Result<&'static Cipher, Error
         return refuse("offset", format!("{} instead of {data}, the header's end", segment.offset.0));
     }
     if segment.size != "dynamic" {
-        return refuse("size", format!("{:?} instead of \"dynamic\"", segment.size));
+        return refuse("size", format!("{} instead of dynamic", segment.size));
     }
     if segment.iv_tweak.0 != 0 {
         return refuse("iv_tweak", format!("{} instead of 0", segment.iv_tweak.0));
@@ -125,10 +125,10 @@ fn segment_cipher(segment: &Segment, data: u64) -> Result<&'static Cipher, Error
     let allowed = |cipher: &&Cipher| cipher.name == segment.encryption && cipher.integrity == integrity;
     match CIPHERS.iter().find(allowed) {
         Some(cipher) => Ok(cipher),
-        None => refuse(
-            "encryption",
-            format!("{:?} with integrity {integrity:?} is not allowed", segment.encryption),
-        ),
+        None => {
+            let with = integrity.map(|kind| format!(" with {kind}")).unwrap_or_default();
+            refuse("encryption", format!("{}{with} is not on the list", segment.encryption))
+        }
     }
 }
 
@@ -139,7 +139,7 @@ fn digest(metadata: &Metadata) -> Result<(), Error> {
     };
     let refuse = |field, reason| Err(untrusted(format_args!("digests.{number}.{field}"), reason));
     if digest.kind != "pbkdf2" {
-        return refuse("type", "not \"pbkdf2\"");
+        return refuse("type", "not pbkdf2");
     }
     let slots: Vec<u64> = metadata.keyslots.0.iter().map(|(number, _)| u64::from(*number)).collect();
     let named: BTreeSet<u64> = digest.keyslots.iter().map(|number| number.0).collect();
@@ -185,7 +185,7 @@ impl Keyslot {
     fn judge(&self, cipher: &Cipher) -> Result<(), (&'static str, &'static str)> {
         let is_hash = |name: &str| HASHES.iter().any(|(hash, _)| *hash == name);
         if self.kind != "luks2" {
-            return Err(("type", "not \"luks2\""));
+            return Err(("type", "not luks2"));
         }
         if self.key_size != cipher.key_size {
             return Err(("key_size", "not that of the segment's cipher"));
@@ -194,10 +194,10 @@ impl Keyslot {
             return Err(("af", "not 4000 stripes under sha256 or sha512"));
         }
         if self.area.kind != "raw" {
-            return Err(("area.type", "not \"raw\""));
+            return Err(("area.type", "not raw"));
         }
         if self.area.encryption != SLOT_CIPHER.0 {
-            return Err(("area.encryption", "not \"aes-xts-plain64\""));
+            return Err(("area.encryption", "not aes-xts-plain64"));
         }
         if !SLOT_CIPHER.1.contains(&self.area.key_size) {
             return Err(("area.key_size", "neither 32 nor 64"));

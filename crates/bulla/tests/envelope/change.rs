@@ -77,8 +77,10 @@ fn the_last_slot_is_not_dropped() {
 fn a_refresh_binds_to_the_present_microcode() {
     let machine = TestMachine::new();
     let release = SignerPolicy { product: 7, min_svn: 2, label: "acme".into() };
-    let sealed =
-        Sealer::new("test").machine(&machine.program(|_| ()), Policy::signer(release.clone())).seal(b"secret").unwrap();
+    let sealed = Sealer::new("test")
+        .machine(&machine.program(|_| ()), Policy::signer(release.clone()))
+        .seal(b"secret")
+        .unwrap();
     let machine = machine.microcode(Step::Up);
     let enclave = machine.program(|_| ());
     let unsealer = Unsealer::new("test").machine(&enclave);
@@ -120,7 +122,7 @@ fn an_origin_is_not_lent() {
     let vouched = rewrapped(&Rewrap::new().refresh(&machine).vouch(), &by_machine, &stripped).unwrap();
     assert_eq!(origin(&vouched), Origin::Proved);
 
-    let mut forged = sealed.clone();
+    let mut forged = sealed;
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(
         rewrapped(&Rewrap::new().refresh(&machine), &by_machine, &forged).unwrap_err().code(),

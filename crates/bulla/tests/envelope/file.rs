@@ -19,7 +19,8 @@ fn a_file_is_made_and_replaced() {
     for secret in [&b"first"[..], b"second"] {
         let mut sealed = Vec::new();
         bulla::seal_stream(&here(), "test", secret, &mut sealed).unwrap();
-        let unseal = |file: &mut File| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ());
+        let unseal =
+            |file: &mut File| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ());
         file::replace(&path, unseal).unwrap();
         assert_eq!(fs::read(&path).unwrap(), secret);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -34,8 +35,11 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
     let path = directory.path().join("out");
     let mut sealed = bulla::seal(&here(), "test", &vec![1; 200_000]).unwrap();
     *sealed.last_mut().unwrap() ^= 1;
-    let attempt =
-        || file::replace(&path, |file| bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ()));
+    let attempt = || {
+        file::replace(&path, |file| {
+            bulla::unseal_stream(&here(), "test", sealed.as_slice(), file).map(|_| ())
+        })
+    };
 
     assert_eq!(attempt().unwrap_err().code(), "envelope.payload_changed");
     assert_eq!(names(directory.path()), [""; 0]);

@@ -225,8 +225,9 @@ fn a_forged_origin_is_refused() {
 #[test]
 fn an_older_epoch_is_a_rollback() {
     let machine = here();
-    let sealed =
-        |epoch| Sealer::new("test").machine(&machine, Policy::default()).epoch(epoch).seal(b"secret").unwrap();
+    let sealed = |epoch| {
+        Sealer::new("test").machine(&machine, Policy::default()).epoch(epoch).seal(b"secret").unwrap()
+    };
     let at_least = |epoch| Unsealer::new("test").machine(&machine).at_least(epoch);
     assert_eq!(at_least(5).unseal(&sealed(5)).unwrap().1.header.epoch(), Some(5));
     let error = refusal(at_least(5).unseal(&sealed(4)));
@@ -290,8 +291,9 @@ fn an_unexpected_recipient_is_refused() {
         .unwrap();
     let header = Header::read(&mut sealed.as_slice()).unwrap();
     let recipients: Vec<_> = header.recipients().cloned().collect();
-    let expecting =
-        |recipients: &[Recipient]| Unsealer::new("test").machine(&machine).expect_recipients(recipients).unseal(&sealed);
+    let expecting = |recipients: &[Recipient]| {
+        Unsealer::new("test").machine(&machine).expect_recipients(recipients).unseal(&sealed)
+    };
     assert!(expecting(&recipients).is_ok());
     let error = refusal(expecting(&recipients[..1]));
     assert_eq!((error.code(), error.class()), ("slot.unexpected", Class::Refused));

@@ -136,7 +136,9 @@ fn floor(world: World, floor: Floor) -> Planned {
 
 const EVENTS: [Event; 13] = [
     ("microcode-up", |world| platform(Change::MicrocodeUp, world, |machine| machine.microcode(Step::Up))),
-    ("microcode-down", |world| platform(Change::MicrocodeDown, world, |machine| machine.microcode(Step::Down))),
+    ("microcode-down", |world| {
+        platform(Change::MicrocodeDown, world, |machine| machine.microcode(Step::Down))
+    }),
     ("firmware-update", |world| platform(Change::FirmwareUpdate, world, TestMachine::platform_reset)),
     ("host", |world| platform(Change::Host, world, |_| TestMachine::new())),
     ("rebuild", |world| identity(world, rebuilt)),
@@ -214,7 +216,10 @@ fn what_is_forecast_is_what_happens() {
                 || (forecast.verdict == Verdict::ByKeys && after == "firmware-update");
             assert_eq!(may_not, unknowable, "{what}, {after}: {forecast:?}");
             if forecast.verdict != Verdict::Opens {
-                assert!(forecast.field.is_some() && forecast.remedy.is_some(), "{what}, {after}: {forecast:?}");
+                assert!(
+                    forecast.field.is_some() && forecast.remedy.is_some(),
+                    "{what}, {after}: {forecast:?}"
+                );
             }
             pairs += 1;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -201,7 +202,39 @@ fn text_of(prefix: &str, kem: u16, key: &str) -> String {
 }
 
 impl Reader {
+    /// As a whole; by a reader, which says the same; and by ranges, which say the same of what opens.
     fn unseal(&self, envelope: &[u8]) -> Result<(SecretBytes, Opened), Error> {
+        let whole = self.with_unsealer(|unsealer| unsealer.unseal(envelope));
+        let read = self.with_unsealer(|unsealer| {
+            let mut secret = Vec::new();
+            let mut reader = unsealer.reader(envelope)?;
+            // Why it failed is what `finish` says.
+            let _ = reader.read_to_end(&mut secret);
+            reader.finish().map(|opened| (secret, opened))
+        });
+        match (&whole, &read) {
+            (Ok((one, _)), Ok((other, _))) => assert_eq!(one.expose(), other),
+            (Err(one), Err(other)) => assert_eq!(one.code(), other.code()),
+            (whole, read) => panic!("as a whole: {}, by a reader: {}", whole.is_ok(), read.is_ok()),
+        }
+        let ranges = self.with_unsealer(|unsealer| {
+            let mut secret = Vec::new();
+            unsealer
+                .range(Cursor::new(envelope))?
+                .read_to_end(&mut secret)
+                .map(|_| secret)
+                .map_err(|_| Error::NotAsWritten)
+        });
+        match (&whole, ranges) {
+            (Ok((secret, _)), ranges) => assert_eq!(secret.expose(), ranges.unwrap()),
+            // It says of the trailer that it is unchecked.
+            (Err(Error::Origin), ranges) => assert!(ranges.is_ok()),
+            (Err(_), ranges) => assert!(ranges.is_err()),
+        }
+        whole
+    }
+
+    fn with_unsealer<T>(&self, unseal: impl FnOnce(&Unsealer<'_>) -> T) -> T {
         let private = |(kem, key): &(u16, String)| {
             assert!(Kem::from_id(*kem).is_some());
             RecipientKey::from_text(&text_of("bulla-recipient-key-1:", *kem, key)).unwrap()
@@ -229,7 +262,7 @@ impl Reader {
             unsealer = unsealer.floor(floor);
         }
         let unsealer = keys.iter().fold(unsealer, Unsealer::key);
-        shares.iter().fold(unsealer, Unsealer::share).unseal(envelope)
+        unseal(&shares.iter().fold(unsealer, Unsealer::share))
     }
 }
 
