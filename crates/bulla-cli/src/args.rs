@@ -7,8 +7,11 @@ use clap::{Parser, Subcommand, ValueHint};
 mod attest;
 mod change;
 mod envelope;
+mod exec;
 mod floor;
+mod key;
 mod openers;
+mod plan;
 mod provider;
 mod recipient;
 #[cfg(feature = "sim")]
@@ -18,8 +21,11 @@ mod successor;
 pub(crate) use attest::{Attest, Verify};
 pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
+pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};
-pub(crate) use openers::{Guest, Openers, OptionalPin};
+pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing};
+pub(crate) use openers::{Guest, NewOpeners, Openers, OptionalPin};
+pub(crate) use plan::Plan;
 pub(crate) use provider::{Provider, Request, Serve};
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
 #[cfg(feature = "sim")]
@@ -70,6 +76,13 @@ pub(crate) enum Command {
     Rewrap(Box<Rewrap>),
     /// Give envelopes a new key and encrypt them anew, in place
     Rotate(Box<Rotate>),
+    /// Rings of data keys, for databases and other programs
+    #[command(subcommand)]
+    Key(Box<Key>),
+    /// Run a command with keys that no argument, environment variable or file on a disk holds
+    Exec(Box<Exec>),
+    /// Say which envelopes will open after a change, before it is made
+    Plan(Plan),
     /// Keys that open envelopes where no machine can
     #[command(subcommand)]
     Recipient(Recipient),

@@ -31,6 +31,12 @@ impl Failure {
         Self { class: Class::Other, code: "other", message: message.into() }
     }
 
+    /// A plan found something that will not open.
+    pub(crate) fn plan(class: Class) -> Self {
+        let message = "not everything will open after this change: see what to do above".into();
+        Self { class, code: "plan.will_not_open", message }
+    }
+
     /// The same, about one of several files.
     pub(crate) fn about(self, path: &Path) -> Self {
         Self { message: format!("{}: {}", path.display(), self.message), ..self }

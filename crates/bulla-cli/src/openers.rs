@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bulla::{Floor, Recipient, RecipientKey, Share, Unsealer};
+use bulla::{Floor, Recipient, RecipientKey, Sealer, Share, Unsealer};
 use bulla_crypto::SecretBytes;
 use bulla_tee::Tee;
 
@@ -79,6 +79,22 @@ impl Openers {
             unsealer = unsealer.floor(floor);
         }
         if self.below_floor { unsealer.below_floor() } else { unsealer }
+    }
+}
+
+/// Names `tee`, if there is one, and the others of the command line as those who open.
+pub(crate) fn seal_to<'a>(
+    mut sealer: Sealer<'a>,
+    tee: Option<&'a dyn Tee>,
+    options: &args::NewOpeners,
+) -> Result<Sealer<'a>, Failure> {
+    if let Some(tee) = tee {
+        sealer = sealer.machine(tee, options.policy.parse()?);
+    }
+    sealer = recipients(&options.recovery)?.iter().fold(sealer, Sealer::recovery);
+    match options.threshold {
+        Some(threshold) => Ok(sealer.threshold(threshold, &recipients(&options.holder)?)),
+        None => Ok(sealer),
     }
 }
 

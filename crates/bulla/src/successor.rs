@@ -300,3 +300,117 @@ impl<'a> Adopt<'a> {
 fn opens(by_machine: &Unsealer<'_>, path: &Path) -> bool {
     file::open_sealed(path, u64::MAX).is_ok_and(|mut envelope| by_machine.unlock(&mut envelope).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use bulla_sim::{EnclaveIdentity, Machine};
+
+    use super::*;
+
+    /// `docs/spec/successor.md`: the key `09` and 31 zero bytes, and a quote of five bytes.
+    fn known() -> Request {
+        let mut key = [0; 32];
+        key[0] = 9;
+        Request { recipient: Recipient::from_parts(0x20, &key).unwrap(), quote: b"quote".to_vec() }
+    }
+
+    fn enclave(change: impl FnOnce(&mut SgxIdentity)) -> Identity {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::create(folder.path().join("machine")).unwrap();
+        let tee = machine.enclave(&EnclaveIdentity::new([1; 32], [2; 32], 3, 4)).unwrap();
+        let Identity::Sgx(mut identity) = tee.identity().unwrap() else { panic!("an enclave") };
+        change(&mut identity);
+        Identity::Sgx(identity)
+    }
+
+    fn code(shown: &Identity, upgrade: &Upgrade) -> &'static str {
+        let request = known();
+        let carried = *request.report_data().as_bytes();
+        request.accept(shown, &carried, upgrade).map_or_else(|error| error.code(), |_| "ok")
+    }
+
+    /// The formats are frozen.
+    #[test]
+    fn the_specifications_example() {
+        let request = known();
+        let expected = "84781a62756c6c612f737563636573736f722d726571756573742f76311820582009000000000000000000000000000000000000000000000000000000000000004571756f7465";
+        assert_eq!(hex::encode(request.encode()), expected);
+        assert_eq!(Request::decode(&request.encode()).unwrap().quote(), b"quote");
+        let report_data = "97fdcbd18311df8a0d6884e49d8dec4149972faace49972b4d413eb52893de8725317a90afda4176d15256ba713e9b051f5b907bde4a73d520c2ad189f1e90a9";
+        assert_eq!(hex::encode(request.report_data().as_bytes()), report_data);
+    }
+
+    /// R31, R41: only what `encode` writes is read.
+    #[test]
+    fn other_encodings_are_refused() {
+        let good = known().encode();
+        let key = good.len() - 6 - 32;
+        let edited = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        let longer_kem = [&good[..key - 4], &[0x19, 0, 0x20], &good[key - 2..]].concat();
+        for bytes in [
+            good[..good.len() - 1].to_vec(),
+            [&good[..], &[0]].concat(),
+            longer_kem,
+            edited(0, 0x85),
+            edited(10, b'X'),
+            edited(key - 3, 0x21),
+            edited(key, 1),         // of low order
+            edited(key + 31, 0x80), // not canonical
+            vec![0x84; Request::LIMIT + 1],
+            Vec::new(),
+        ] {
+            assert_eq!(Request::decode(&bytes).unwrap_err().code(), "successor.malformed", "{bytes:02x?}");
+        }
+    }
+
+    /// R79: whom an upgrade is for, register by register.
+    #[test]
+    fn r79_only_whom_the_upgrade_names_is_admitted() {
+        let exactly = Upgrade::Measurement([1; 32]);
+        let family = Upgrade::Signer { signer: [2; 32], product: 3, min_svn: 4 };
+        assert_eq!((code(&enclave(|_| {}), &exactly), code(&enclave(|_| {}), &family)), ("ok", "ok"));
+        let later = enclave(|shown| (shown.mrenclave, shown.isv_svn) = ([9; 32], 5));
+        assert_eq!((code(&later, &exactly), code(&later, &family)), ("successor.other_identity", "ok"));
+        let resigned = enclave(|shown| shown.mrsigner = [9; 32]);
+        assert_eq!((code(&resigned, &exactly), code(&resigned, &family)), ("ok", "successor.other_identity"));
+        let product = enclave(|shown| shown.isv_prod_id = 4);
+        assert_eq!(code(&product, &family), "successor.other_identity");
+        let earlier = enclave(|shown| shown.isv_svn = 3);
+        assert_eq!(code(&earlier, &family), "successor.too_old");
+    }
+
+    /// R23, R79: whatever the verifier let through.
+    #[test]
+    fn r23_a_debug_enclave_is_never_admitted() {
+        for upgrade in
+            [Upgrade::Measurement([1; 32]), Upgrade::Signer { signer: [2; 32], product: 3, min_svn: 4 }]
+        {
+            let debug = enclave(|shown| shown.attributes.flags |= flags::DEBUG);
+            assert_eq!(code(&debug, &upgrade), "successor.other_identity");
+            let unborn = enclave(|shown| shown.attributes.flags &= !flags::INIT);
+            assert_eq!(code(&unborn, &upgrade), "successor.other_identity");
+        }
+    }
+
+    /// R79: a quote is for one key and for one role.
+    #[test]
+    fn r79_evidence_for_another_key_is_refused() {
+        let request = known();
+        let other = RecipientKey::generate(Kem::X25519).unwrap();
+        let shown = enclave(|_| {});
+        for carried in [
+            report_data(other.recipient()),
+            RoleHash::new(
+                bulla_crypto::Role::GuestRequest,
+                &[("kem", &[0, 0x20]), ("public key", request.recipient.key().as_bytes())],
+            ),
+        ] {
+            let refused = request.accept(&shown, carried.as_bytes(), &Upgrade::Measurement([1; 32]));
+            assert_eq!(refused.unwrap_err().code(), "successor.other_key");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args as Group, ValueHint};
 
-use super::{Guest, Openers};
+use super::{Guest, NewOpeners, Openers};
 
 #[derive(Debug, Group)]
 pub(crate) struct Seal {
@@ -22,22 +22,8 @@ pub(crate) struct Seal {
     #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     pub(crate) input: Option<PathBuf>,
 
-    /// What the machine's key is bound to: `measurement` (exactly this program), `signer:product=N,svn=N,label=TEXT` (later
-    /// versions too) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them)
-    #[arg(long, value_name = "POLICY", default_value = "measurement")]
-    pub(crate) policy: String,
-
-    /// Open for this recipient too, given as text or as a file with it
-    #[arg(long, value_name = "RECIPIENT")]
-    pub(crate) recovery: Vec<String>,
-
-    /// Open for this many of the holders together
-    #[arg(long, value_name = "K", requires = "holder")]
-    pub(crate) threshold: Option<u8>,
-
-    /// A holder of a share for --threshold, given as text or as a file with it
-    #[arg(long, value_name = "RECIPIENT", requires = "threshold")]
-    pub(crate) holder: Vec<String>,
+    #[command(flatten)]
+    pub(crate) new: NewOpeners,
 
     /// Seal to recipients only; no machine is needed, and any machine may seal
     #[arg(long, conflicts_with_all = ["policy", "provider", "floor", "verify"])]

@@ -27,6 +27,27 @@ pub(crate) struct OptionalPin {
     pub(crate) authority: Option<String>,
 }
 
+/// For whom something is sealed, besides the machine.
+#[derive(Debug, Group)]
+pub(crate) struct NewOpeners {
+    /// What the machine's key is bound to: `measurement` (exactly this program), `signer:product=N,svn=N,label=TEXT` (later
+    /// versions too) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them)
+    #[arg(long, value_name = "POLICY", default_value = "measurement")]
+    pub(crate) policy: String,
+
+    /// Open for this recipient too, given as text or as a file with it
+    #[arg(long, value_name = "RECIPIENT")]
+    pub(crate) recovery: Vec<String>,
+
+    /// Open for this many of the holders together
+    #[arg(long, value_name = "K", requires = "holder")]
+    pub(crate) threshold: Option<u8>,
+
+    /// A holder of a share for --threshold, given as text or as a file with it
+    #[arg(long, value_name = "RECIPIENT", requires = "threshold")]
+    pub(crate) holder: Vec<String>,
+}
+
 /// Who opens, and what is demanded of what opens.
 #[derive(Debug, Group)]
 pub(crate) struct Openers {

@@ -98,7 +98,7 @@ pub(crate) fn rotate(machine: Option<&str>, options: &Rotate) -> Result<(), Fail
         copy: &|unsealer, input, output| rotate.run(unsealer, input, output),
     };
     change.run()?;
-    if !options.drop.is_empty() && !options.files.retire {
+    if !options.drop.is_empty() && !options.files.retire && change.is_in_place() {
         say::note(
             "the copy from before is kept beside it and still opens for who was dropped: once all is well, rotate with --retire \
              or remove it",
@@ -131,6 +131,11 @@ impl Change<'_> {
                 each(&paths, |path| self.file(path))
             }
         }
+    }
+
+    fn is_in_place(&self) -> bool {
+        let mut inputs = self.files.files.iter();
+        self.files.output.is_none() && inputs.any(|path| files::file(Some(path)).is_some())
     }
 
     /// From an input to the output.

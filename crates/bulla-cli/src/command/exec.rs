@@ -4,7 +4,7 @@
 //! bulla exec [--key RING[:ID][=FORM]]... [--luks DEVICE]... -- COMMAND [ARGUMENT]...
 //! ```
 //!
-//! `--key` takes a key out of a ring, the one with the number ID or else the newest, and gives it a [`Form`]. `--luks` reads
+//! `--key` takes a key out of a ring, the one whose generation or id is ID, or else the newest, and writes it down in a [`Form`]. `--luks` reads
 //! and judges the header of a LUKS2 volume ([`bulla::luks`]). Placeholders in the arguments, alone or as a part of one, say
 //! where the command is to find them:
 //!
@@ -39,11 +39,11 @@ use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_cre
 use rustix::io::Errno;
 
 use bulla::luks::Volume;
-use bulla_crypto::SecretBytes;
+use bulla_crypto::{Class, SecretBytes};
 
 use crate::failure::Failure;
 
-pub(crate) use form::{Form, Generation, KeyOption};
+pub(crate) use form::KeyOption;
 
 /// What an option gives to the command.
 pub(crate) struct Handover {
@@ -213,7 +213,7 @@ impl Places<'_> {
 
     /// A sealed file in memory, at its beginning, which a new program inherits; its descriptor's number.
     fn file(&mut self, content: &SecretBytes) -> Result<i32, Failure> {
-        let unavailable = |error| Failure::handover(format!("no file in memory for a key: {error}"));
+        let unavailable = |error| unavailable(format!("no file in memory for a key: {error}"));
         let flags = MemfdFlags::ALLOW_SEALING;
         let file = match memfd_create("bulla", flags | MemfdFlags::NOEXEC_SEAL) {
             Err(Errno::INVAL) => memfd_create("bulla", flags), // before Linux 6.3
@@ -234,7 +234,7 @@ impl Places<'_> {
     fn keyring(&mut self, content: &SecretBytes, number: usize) -> Result<String, Failure> {
         let unavailable = |error| {
             let hint = "a container may have to be allowed to use keyctl and add_key";
-            Failure::handover(format!("the kernel's keyring does not take the key: {error}; {hint}"))
+            unavailable(format!("the kernel's keyring does not take the key: {error}; {hint}"))
         };
         let session = match &mut self.session {
             Some(session) => session,
@@ -259,6 +259,13 @@ impl Places<'_> {
             }
         }
     }
+}
+
+/// The kernel does not hand something over in the way that was asked for.
+fn unavailable(message: String) -> Failure {
+    let mut failure = Failure::other(message);
+    (failure.class, failure.code) = (Class::Unavailable, "handover.unavailable");
+    failure
 }
 
 /// What is before the first such byte, and what is after it.

@@ -4,9 +4,12 @@ pub(crate) mod attest;
 pub(crate) mod change;
 #[cfg(feature = "sim")]
 pub(crate) mod demo;
+pub(crate) mod exec;
 pub(crate) mod floor;
 pub(crate) mod inspect;
+pub(crate) mod key;
 pub(crate) mod manual;
+pub(crate) mod plan;
 pub(crate) mod provider;
 pub(crate) mod recipient;
 pub(crate) mod request;

@@ -17,13 +17,7 @@ pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure>
     let tee = if options.no_machine { None } else { Some(openers::tee(machine, &options.guest)?) };
     let floor = options.floor.as_ref().map(|path| floor::load(path, tee.as_deref())).transpose()?;
     let mut sealer = Sealer::new(&options.context).created(machine::now());
-    if let Some(tee) = &tee {
-        sealer = sealer.machine(tee.as_ref(), options.policy.parse()?);
-    }
-    sealer = openers::recipients(&options.recovery)?.iter().fold(sealer, Sealer::recovery);
-    if let Some(threshold) = options.threshold {
-        sealer = sealer.threshold(threshold, &openers::recipients(&options.holder)?);
-    }
+    sealer = openers::seal_to(sealer, tee.as_deref(), &options.new)?;
     sealer = options.label.iter().fold(sealer, |sealer, (name, value)| sealer.label(name, value));
     if let Some(epoch) = options.epoch {
         sealer = sealer.epoch(epoch);
@@ -102,7 +96,8 @@ fn part(
     }
     reader
         .seek(SeekFrom::Start(offset))
-        .and_then(|_| io::copy(&mut reader.by_ref().take(length), &mut output))?;
+        .and_then(|_| io::copy(&mut reader.by_ref().take(length), &mut output))
+        .map_err(|error| error.downcast::<bulla::Error>().map_or_else(Failure::from, Failure::from))?;
     Ok(reader.opened().clone())
 }
 

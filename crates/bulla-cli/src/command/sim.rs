@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use bulla_sim::{Machine, TdDescription};
+use bulla_tee::TdxIdentity;
 
 use crate::args::{Sim, Step};
 use crate::failure::Failure;
@@ -53,6 +54,21 @@ pub(crate) fn guest(td: &str) -> Result<TdDescription, Failure> {
     let text = String::from_utf8(files::read(Path::new(td), 64 * 1024)?)
         .map_err(|_| Failure::usage(format!("{td} is not a text file")))?;
     Ok(TdDescription::from_toml(&text)?)
+}
+
+/// Who the guest of a file is on a machine whose present guest is `present`.
+pub(crate) fn guest_identity(file: &Path, present: &TdxIdentity) -> Result<TdxIdentity, Failure> {
+    let td = guest(&file.display().to_string())?;
+    Ok(TdxIdentity {
+        mrtd: td.mrtd,
+        rtmr: td.rtmr,
+        mrconfigid: td.mrconfigid,
+        mrowner: td.mrowner,
+        mrownerconfig: td.mrownerconfig,
+        attributes: td.attributes,
+        xfam: td.xfam,
+        ..present.clone()
+    })
 }
 
 fn parse_report_data(hex: Option<&str>) -> Result<[u8; 64], Failure> {

@@ -79,7 +79,9 @@ fn other_versions_are_refused_by_name() {
     let mut sealed = bulla.seal(b"secret");
     for version in [0, 2, 255] {
         sealed[8] = version;
-        bulla.unseal(&sealed).fails(11, &[&format!("version {version}"), "reads version 1", "[envelope.version]"]);
+        bulla
+            .unseal(&sealed)
+            .fails(11, &[&format!("version {version}"), "reads version 1", "[envelope.version]"]);
     }
 }
 

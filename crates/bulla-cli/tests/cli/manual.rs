@@ -39,6 +39,28 @@ fn usage_errors_exit_with_2() {
         "completions fish-and-chips",
         "request --provider http://127.0.0.1:1 --path p --purpose p --length 65536",
         "seal --context a --provider http://127.0.0.1:1",
+        "seal --context a --label x",
+        "seal --context a --threshold 2",
+        "seal --context a --holder x",
+        "seal --context a --no-machine --policy measurement",
+        "seal --context a --threads 0",
+        "unseal --context a --range 1 x",
+        "unseal --context a --range 1:2",
+        "unseal --context a --below-floor",
+        "recipient",
+        "recipient new",
+        "recipient new --kind rsa -o x",
+        "recipient share x",
+        "rewrap --add-recovery x y",
+        "rewrap --holder x --context a y",
+        "rewrap --drop first y",
+        "floor",
+        "floor raise x --cpusvn 00",
+        "successor request -o x",
+        "successor admit --context a --request r x",
+        "successor admit --context a --request r --signer 00 x",
+        "successor admit --context a --request r --measurement 00 --signer 00 --product 1 --min-svn 1 x",
+        "successor adopt --context a --secret s",
     ] {
         assert!(bulla.run(line).fails(2, &[]).stdout.is_empty(), "{line}");
     }
@@ -49,7 +71,7 @@ fn completions_are_produced_for_each_shell() {
     let bulla = Bulla::new();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let script = bulla.run(&format!("completions {shell}")).text();
-        for word in ["unseal", "platform-reset", "provider-id"] {
+        for word in ["unseal", "platform-reset", "provider-id", "rewrap", "below-floor", "min-svn"] {
             assert!(script.contains(word), "{shell}: {word}");
         }
     }
@@ -61,9 +83,17 @@ fn there_is_a_man_page_for_each_command() {
     std::fs::create_dir(bulla.path("man")).unwrap();
     bulla.run("man man").ok();
     let names = bulla.names("man");
-    for page in
-        ["bulla.1", "bulla-seal.1", "bulla-unseal.1", "bulla-attest-verify.1", "bulla-provider-serve.1"]
-    {
+    for page in [
+        "bulla.1",
+        "bulla-seal.1",
+        "bulla-unseal.1",
+        "bulla-attest-verify.1",
+        "bulla-provider-serve.1",
+        "bulla-recipient-new.1",
+        "bulla-rewrap.1",
+        "bulla-floor-raise.1",
+        "bulla-successor-admit.1",
+    ] {
         assert!(names.iter().any(|name| name == page), "{page} is not in {names:?}");
     }
     assert!(bulla.text("man/bulla.1").contains("tampered"));

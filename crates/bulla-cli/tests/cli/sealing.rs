@@ -113,3 +113,97 @@ fn a_context_is_needed_and_bounded() {
         assert_eq!(crate::support::Ran::of(unseal.arg(&context), &sealed).ok(), b"x");
     }
 }
+
+/// R7, R14: what is bound to too little is not sealed, and the policy decides what opens.
+#[test]
+fn policies_are_said_and_checked() {
+    let bulla = Bulla::with_host();
+    let seal = |policy: &str| {
+        bulla.run_with(&format!("--machine sim:host seal --context wallet --policy {policy}"), b"secret")
+    };
+    for (policy, code, words) in [
+        ("registers:CONFIGID", 2, "[policy.under_bound]"),
+        ("signer:product=1,svn=1", 2, "[policy.under_bound]"),
+        ("signer:product=1,svn=1,label=", 2, "[policy.under_bound]"),
+        ("signer:product=2,svn=1,label=a", 10, "ISVPRODID"),
+        ("signer:product=1,svn=9,label=a", 10, "ISVSVN"),
+        ("everything", 2, "a policy is"),
+    ] {
+        assert!(seal(policy).fails(code, &[words]).stdout.is_empty(), "{policy}");
+    }
+    let measurement = seal("measurement").ok();
+    let signer = seal("signer:product=1,svn=1,label=a").ok();
+    let both = seal("registers:MRENCLAVE+MRSIGNER,product=1,svn=1,label=a").ok();
+    bulla.set("host/enclave.toml", "svn", "2");
+    for sealed in [&measurement, &signer, &both] {
+        assert_eq!(bulla.unseal(sealed).ok(), b"secret");
+    }
+    bulla.set("host/enclave.toml", "measurement", &format!("\"{}\"", "ab".repeat(32)));
+    assert_eq!(bulla.unseal(&signer).ok(), b"secret");
+    for sealed in [&measurement, &both] {
+        bulla.unseal(sealed).fails(10, &["MRENCLAVE"]);
+    }
+}
+
+#[test]
+fn labels_and_epoch_stand_beside_the_secret() {
+    let bulla = Bulla::with_host();
+    let line =
+        "--machine sim:host seal --context wallet --label app=shop --label key=a=b --epoch 9 -o sealed";
+    bulla.run_with(line, b"secret").ok();
+    let found = bulla.run("inspect --json sealed").json();
+    assert_eq!((&found["labels"]["app"], &found["labels"]["key"]), (&"shop".into(), &"a=b".into()));
+    assert_eq!(found["epoch"], 9);
+    let text = bulla.run("inspect sealed").text();
+    for words in ["label          app=shop", "label          key=a=b", "epoch          9"] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
+    let many: String = (0..33).map(|index| format!(" --label l{index}=x")).collect();
+    bulla
+        .run_with(&format!("--machine sim:host seal --context wallet {many}"), b"x")
+        .fails(2, &["at most 32 labels"]);
+}
+
+/// R69: the written file is opened before it takes its place.
+#[test]
+fn sealing_can_be_verified() {
+    let bulla = Bulla::with_host();
+    let seal = "--machine sim:host seal --context wallet --verify";
+    bulla.run_with(&format!("{seal} -o sealed --threads 1"), &vec![7; 3 * CHUNK]).ok();
+    assert_eq!(bulla.unseal(&bulla.read("sealed")).ok(), vec![7; 3 * CHUNK]);
+    bulla.run_with(seal, b"x").fails(2, &["--output"]);
+    bulla.run_with(&format!("{seal} -o -"), b"x").fails(2, &["read back"]);
+}
+
+/// A part of a file, with the rest unread; damage elsewhere is not seen, and damage in the part or at the end is.
+#[test]
+fn a_range_is_opened_without_the_rest() {
+    let bulla = Bulla::with_host();
+    let secret: Vec<u8> = (0..4 * CHUNK + 10).map(|i| (i % 251) as u8).collect();
+    let sealed = bulla.seal(&secret);
+    bulla.write("sealed", &sealed);
+    let range = |range: &str, file: &str| {
+        bulla.run(&format!("--machine sim:host unseal --context wallet --range {range} {file}"))
+    };
+    let end = secret.len();
+    for (offset, length) in
+        [(0, 0), (0, 10), (CHUNK - 5, 10), (2 * CHUNK, CHUNK), (end - 3, 3), (end, 0), (0, end)]
+    {
+        let part = range(&format!("{offset}:{length}"), "sealed").ok();
+        assert!(part == secret[offset..offset + length], "{offset}:{length}");
+    }
+    for beyond in [format!("{end}:1"), format!("0:{}", end + 1), format!("1:{}", u64::MAX)] {
+        range(&beyond, "sealed").fails(2, &[&format!("{end} bytes")]);
+    }
+    range("0:1", "-").fails(2, &["needs a file"]);
+    let payload = sealed.len() - (4 * (CHUNK + 16) + 10 + 16);
+    let damaged = |at: usize| {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 1;
+        bulla.write("damaged", damaged);
+        range(&format!("{}:10", 2 * CHUNK), "damaged")
+    };
+    damaged(payload + 5).ok();
+    damaged(payload + 2 * (CHUNK + 16) + 5).fails(11, &["[envelope.payload_changed]"]);
+    damaged(sealed.len() - 1).fails(11, &["[envelope.payload_changed]"]);
+}

@@ -173,6 +173,43 @@ pub struct ReportMac {
     pub mac: [u8; 32],
 }
 
+/// SIGSTRUCT, 1808 bytes: what the signer of an enclave signed, as the `.sig` file of a build holds it.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Sigstruct {
+    /// [`SIGSTRUCT_HEADER`].
+    pub header: [u8; 16],
+    /// Vendor, date, a second constant header, SWDEFINED and zeros.
+    pub reserved1: [u8; 112],
+    /// The signer's RSA-3072 modulus; its SHA-256 is MRSIGNER.
+    pub modulus: [u8; 384],
+    /// Public exponent and signature.
+    pub signature: [u8; 388],
+    /// MISCSELECT with its mask, CET attributes with theirs, and zeros.
+    pub reserved2: [u8; 12],
+    /// ISVFAMILYID, of KSS enclaves.
+    pub isv_family_id: [u8; 16],
+    /// What the attributes have to be.
+    pub attributes: Attributes,
+    /// Which of them.
+    pub attribute_mask: Attributes,
+    /// MRENCLAVE.
+    pub enclave_hash: [u8; 32],
+    /// Zero.
+    pub reserved3: [u8; 16],
+    /// ISVEXTPRODID, of KSS enclaves.
+    pub isv_ext_prod_id: [u8; 16],
+    /// ISVPRODID.
+    pub isv_prod_id: u16,
+    /// ISVSVN.
+    pub isv_svn: u16,
+    /// Zeros, and two numbers that help to check the signature.
+    pub reserved4: [u8; 780],
+}
+
+/// The first bytes of a [`Sigstruct`].
+pub const SIGSTRUCT_HEADER: [u8; 16] = [6, 0, 0, 0, 0xE1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
+
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<Keyrequest>() == 512);
@@ -189,6 +226,12 @@ const _: () = {
     assert!(offset_of!(ReportBody, config_id) == 192 && offset_of!(ReportBody, isv_prod_id) == 256);
     assert!(offset_of!(ReportBody, isv_svn) == 258 && offset_of!(ReportBody, config_svn) == 260);
     assert!(offset_of!(ReportBody, isv_family_id) == 304 && offset_of!(ReportBody, report_data) == 320);
+
+    assert!(size_of::<Sigstruct>() == 1808);
+    assert!(offset_of!(Sigstruct, modulus) == 128 && offset_of!(Sigstruct, isv_family_id) == 912);
+    assert!(offset_of!(Sigstruct, attributes) == 928 && offset_of!(Sigstruct, enclave_hash) == 960);
+    assert!(offset_of!(Sigstruct, isv_ext_prod_id) == 1008 && offset_of!(Sigstruct, isv_prod_id) == 1024);
+    assert!(offset_of!(Sigstruct, isv_svn) == 1026);
 
     assert!(size_of::<Report>() == 432);
     assert!(offset_of!(Report, keyid) == 384 && offset_of!(Report, mac) == 416);

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::ValueEnum;
 
+use bulla::Ring;
 use bulla_crypto::SecretBytes;
 
 use crate::failure::Failure;
@@ -18,10 +19,39 @@ use crate::failure::Failure;
 pub(crate) struct KeyOption {
     /// The ring's file.
     pub(crate) ring: PathBuf,
-    /// The number of the key in it; the newest if there is none.
-    pub(crate) id: Option<u32>,
+    /// Which of its keys.
+    pub(crate) which: Which,
     /// How to write it down.
     pub(crate) form: Form,
+}
+
+/// What stands for ID.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Which {
+    /// Nothing: the newest key, or all where the form takes all.
+    Newest,
+    /// The number of a generation.
+    Generation(u32),
+    /// The key's id, in hexadecimal.
+    Id([u8; 16]),
+}
+
+impl KeyOption {
+    /// Writes down the key, or the keys, that it names.
+    ///
+    /// # Errors
+    /// Those of the ring for a key that it does not have, and of [`Form::render`].
+    pub(crate) fn written(&self, ring: &Ring<'_>) -> Result<SecretBytes, Failure> {
+        let keys = match &self.which {
+            Which::Newest if self.form.takes_all() => ring.active().map(|(key, _)| key).collect(),
+            Which::Newest => vec![ring.current()],
+            Which::Generation(generation) => vec![ring.key(*generation)?],
+            Which::Id(id) => vec![ring.key_by_id(id)?],
+        };
+        let keys: Result<Vec<_>, bulla::Error> =
+            keys.into_iter().map(|key| Ok((key.generation(), key.secret()?.expose().as_slice()))).collect();
+        self.form.render(&keys?)
+    }
 }
 
 impl FromStr for KeyOption {
@@ -32,15 +62,23 @@ impl FromStr for KeyOption {
             None => (text, Form::Raw),
             Some((rest, form)) => (rest, Form::from_str(form, false).map_err(|_| unknown(form))?),
         };
-        let (ring, id) = match rest.rsplit_once(':').map(|(ring, id)| (ring, id.parse())) {
-            Some((ring, Ok(id))) => (ring, Some(id)),
-            _ => (rest, None),
-        };
+        let named = rest.rsplit_once(':').and_then(|(ring, id)| Some((ring, which(id)?)));
+        let (ring, which) = named.unwrap_or((rest, Which::Newest));
         if ring.is_empty() {
             return Err("name the file of a ring".into());
         }
-        Ok(Self { ring: ring.into(), id, form })
+        Ok(Self { ring: ring.into(), which, form })
     }
+}
+
+/// `None` if it belongs to the path.
+fn which(id: &str) -> Option<Which> {
+    if let Ok(generation) = id.parse() {
+        return Some(Which::Generation(generation));
+    }
+    let mut bytes = [0; 16];
+    hex::decode_to_slice(id, &mut bytes).ok()?;
+    Some(Which::Id(bytes))
 }
 
 fn unknown(form: &str) -> String {
@@ -68,31 +106,23 @@ pub(crate) enum Form {
     Mariadb,
 }
 
-/// A key of a ring.
-pub(crate) struct Generation<'a> {
-    /// Its number.
-    pub(crate) id: u32,
-    /// Its bytes.
-    pub(crate) key: &'a [u8],
-}
-
 impl Form {
     /// Whether it takes all keys of a ring, if none is named.
     pub(crate) fn takes_all(self) -> bool {
         self == Self::Mariadb
     }
 
-    /// Writes down keys: one, or several where the form takes them.
+    /// Writes down keys, each with its number: one, or several where the form takes them.
     ///
     /// # Errors
     /// `usage` if the program could not use the keys.
-    pub(crate) fn render(self, keys: &[Generation<'_>]) -> Result<SecretBytes, Failure> {
+    pub(crate) fn render(self, keys: &[(u32, &[u8])]) -> Result<SecretBytes, Failure> {
         if !self.takes_all() && keys.len() != 1 {
             return Err(Failure::usage("this form takes exactly one key"));
         }
         // Room for all of it at once: a vector that grows leaves copies behind.
-        let mut written = Vec::with_capacity(keys.iter().map(|key| 64 + 2 * key.key.len()).sum());
-        for Generation { id, key } in keys {
+        let mut written = Vec::with_capacity(keys.iter().map(|(_, key)| 64 + 2 * key.len()).sum());
+        for (id, key) in keys {
             match self {
                 Self::Raw => written.extend_from_slice(key),
                 Self::Passphrase => extend_hex(&mut written, key),
@@ -148,8 +178,7 @@ mod tests {
     const KEY: [u8; 32] = [0xA5; 32];
 
     fn written(form: Form, keys: &[(u32, &[u8])]) -> Result<String, &'static str> {
-        let keys: Vec<_> = keys.iter().map(|(id, key)| Generation { id: *id, key }).collect();
-        let written = form.render(&keys).map_err(|failure| failure.code)?;
+        let written = form.render(keys).map_err(|failure| failure.code)?;
         Ok(String::from_utf8(written.expose().to_vec()).unwrap())
     }
 
@@ -182,12 +211,19 @@ mod tests {
     #[test]
     fn an_option_names_ring_number_and_form() {
         let option = |text: &str| text.parse::<KeyOption>();
-        let wanted = |ring: &str, id, form| Ok(KeyOption { ring: ring.into(), id, form });
-        assert_eq!(option("db.ring"), wanted("db.ring", None, Form::Raw));
-        assert_eq!(option("db.ring=sqlcipher"), wanted("db.ring", None, Form::Sqlcipher));
-        assert_eq!(option("db.ring:2=sqlcipher-rekey"), wanted("db.ring", Some(2), Form::SqlcipherRekey));
-        assert_eq!(option("/a=b:c/x.ring:12=raw"), wanted("/a=b:c/x.ring", Some(12), Form::Raw));
-        assert_eq!(option("a:b"), wanted("a:b", None, Form::Raw));
+        let wanted = |ring: &str, which, form| Ok(KeyOption { ring: ring.into(), which, form });
+        assert_eq!(option("db.ring"), wanted("db.ring", Which::Newest, Form::Raw));
+        assert_eq!(option("db.ring=sqlcipher"), wanted("db.ring", Which::Newest, Form::Sqlcipher));
+        assert_eq!(
+            option("db.ring:2=sqlcipher-rekey"),
+            wanted("db.ring", Which::Generation(2), Form::SqlcipherRekey)
+        );
+        assert_eq!(option("/a=b:c/x.ring:12=raw"), wanted("/a=b:c/x.ring", Which::Generation(12), Form::Raw));
+        let id = "00112233445566778899aabbccddeeff";
+        let bytes =
+            [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xAA, 0xBB, 0xCC, 0xDD, 0xEE, 0xFF];
+        assert_eq!(option(&format!("db.ring:{id}=hex")), wanted("db.ring", Which::Id(bytes), Form::Hex));
+        assert_eq!(option("a:b"), wanted("a:b", Which::Newest, Form::Raw));
         assert!(option("db.ring=sqlciper").unwrap_err().contains("sqlcipher-rekey"));
         assert!(option("=raw").is_err());
         assert!(option("").is_err());
