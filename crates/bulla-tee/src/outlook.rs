@@ -181,9 +181,7 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Machine => "nothing shows that it was sealed on this machine: open it here to know",
-            Self::MachineKeys => {
-                "the machine may get other keys, which ends this one: add a recovery slot first"
-            }
+            Self::MachineKeys => "the machine may get other keys, and those of now are then gone",
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"
             }

@@ -102,7 +102,10 @@ pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Resu
             verdict: Verdict::ByKeys,
             slot: Some(index),
             reason: format!("{}; the private keys of its {kind} slot open it", machine.reason),
-            remedy: Some(HAVE_KEYS),
+            remedy: Some(match change {
+                Change::Identity(_) => HAND_OVER,
+                _ => "have the private keys at hand",
+            }),
             ..machine
         },
         (Some(machine), _) => machine,
@@ -125,8 +128,8 @@ pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Resu
 }
 
 const ADD_RECOVERY: &str = "add a recovery slot first (`bulla rewrap --add-recovery`)";
-const HAVE_KEYS: &str =
-    "have the private keys at hand, or hand it over to the next identity first (`bulla successor`)";
+const HAND_OVER: &str =
+    "hand it over while the present program runs: `bulla successor request`, `admit`, `adopt`";
 
 fn of_request(
     index: usize,
@@ -203,9 +206,7 @@ impl Forecast {
 
     fn refused(slot: Option<usize>, error: MachineError, change: &Change) -> Self {
         let remedy = match change {
-            Change::Identity(_) => {
-                "hand it over while the present program runs: `bulla successor request`, `admit`, `adopt`"
-            }
+            Change::Identity(_) => HAND_OVER,
             Change::Floor(_) => {
                 "refresh it at the present versions first (`bulla rewrap --refresh`), or rotate it"
             }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
@@ -25,6 +25,8 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
         "Everything below runs on SIMULATED machines: it shows how bulla works and proves nothing about hardware.",
     );
     stage.seal_in_an_enclave(options.file.as_deref())?;
+    stage.outlive_the_machine()?;
+    stage.key_for_a_database()?;
     stage.key_for_a_guest()?;
     say::result("\nEvery step ended as it should.");
     Ok(())
@@ -79,6 +81,30 @@ impl Stage {
         self.same_content(file, "yours")
     }
 
+    fn outlive_the_machine(&self) -> Result<(), Failure> {
+        self.title("A machine can lose its keys, so keep another way; a plan says what a change would do");
+        self.expect_into("offline.pub", &["recipient", "new", "-o", "offline.key"])?;
+        self.write("ledger", b"what must not be lost\n")?;
+        let seal =
+            ["seal", "--context", "ledger", "--recovery", "offline.pub", "-o", "ledger.sealed", "ledger"];
+        self.expect(0, &[&["--machine", "sim:host"], &seal[..]].concat())?;
+        let plan = ["--machine", "sim:host", "plan", "--after"];
+        self.expect(0, &[&plan[..], &["microcode-up", "ledger.sealed"]].concat())?;
+        self.expect(10, &[&plan[..], &["firmware-update", "ledger.sealed"]].concat())?;
+        self.expect(0, &["sim", "platform-reset", "host"])?;
+        self.expect(10, &["--machine", "sim:host", "unseal", "--context", "ledger", "ledger.sealed"])?;
+        self.expect(0, &["unseal", "--context", "ledger", "--key", "offline.key", "ledger.sealed"])
+    }
+
+    fn key_for_a_database(&self) -> Result<(), Failure> {
+        self.title("A database gets its key from a ring, by a file in memory and nowhere else");
+        let ring = |words: &[&str]| self.expect(0, &[&["--machine", "sim:host"], words].concat());
+        ring(&["key", "new", "--recovery", "offline.pub", "orders.ring"])?;
+        ring(&["key", "rotate", "orders.ring"])?;
+        ring(&["key", "show", "orders.ring"])?;
+        ring(&["exec", "--key", "orders.ring", "--", "wc", "-c", "{key}"])
+    }
+
     fn key_for_a_guest(&self) -> Result<(), Failure> {
         self.title("A TDX guest has no sealing key: the provider on its machine gives it one");
         self.write("other-guest.toml", format!("mrtd = \"{}\"\n", "5a".repeat(48)).as_bytes())?;
@@ -131,13 +157,29 @@ impl Stage {
     /// Runs the command in the demo's folder, shows what it says, and checks its exit code.
     fn expect(&self, expected: i32, arguments: &[&str]) -> Result<(), Failure> {
         say::result(format_args!("$ bulla {}", arguments.join(" ")));
-        let output =
-            self.command(arguments).output().map_err(|error| Failure::file("run", &self.program, &error))?;
-        for line in
-            [output.stdout, output.stderr].iter().flat_map(|bytes| bytes.lines()).map_while(Result::ok)
-        {
-            say::result(format_args!("  {line}"));
-        }
+        let output = self.output(arguments)?;
+        Self::show(&output.stdout);
+        self.ended(expected, &output)
+    }
+
+    /// The same for a command that succeeds, of which the result goes to a file.
+    fn expect_into(&self, name: &str, arguments: &[&str]) -> Result<(), Failure> {
+        say::result(format_args!("$ bulla {} > {name}", arguments.join(" ")));
+        let output = self.output(arguments)?;
+        self.write(name, &output.stdout)?;
+        self.ended(0, &output)
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output, Failure> {
+        self.command(arguments).output().map_err(|error| Failure::file("run", &self.program, &error))
+    }
+
+    fn show(text: &[u8]) {
+        text.lines().map_while(Result::ok).for_each(|line| say::result(format_args!("  {line}")));
+    }
+
+    fn ended(&self, expected: i32, output: &Output) -> Result<(), Failure> {
+        Self::show(&output.stderr);
         match output.status.code() {
             Some(code) if code == expected => {
                 if code != 0 {
