@@ -11,7 +11,7 @@ use crate::header::{Header, Notes, read_array};
 use crate::journal::{Changed, Journal};
 use crate::origin::TRAILER_LEN;
 use crate::recipient::{Recipient, Role};
-use crate::sealer::{Begun, NewOpener, Writer, make};
+use crate::sealer::{Begun, Made, NewOpener, Writer};
 use crate::slot::{Opener, Slot};
 use crate::stream::{self, HoldBack, Run};
 use crate::unsealer::{Origin, Unlocked};
@@ -190,48 +190,61 @@ impl<'a> Rewrap<'a> {
     /// All up to the payload.
     fn begin(&self, unlocked: &Unlocked) -> Result<Written<'a>, Error> {
         let header = &unlocked.header;
-        let mut add = self.add.clone();
-        let mut drop = self.drop.clone();
-        if let Some(index) = drop.iter().find(|index| header.slots().get(**index).is_none()) {
+        if let Some(index) = self.drop.iter().find(|index| header.slots().get(**index).is_none()) {
             return Err(Error::NoSuchSlot(index.to_string()));
         }
-        if self.drop_successors {
-            drop.extend(successors(header));
-        }
-        if let Some(tee) = self.refresh {
-            let Some(Opener::Machine(request)) = header.slots().get(unlocked.slot).map(Slot::opener) else {
-                return Err(Error::Invalid(
-                    "only a slot of this machine can be refreshed, and another one opened",
-                ));
-            };
-            add.insert(0, NewOpener::Machine(tee, request.policy()));
-            drop.push(unlocked.slot);
-        }
-        let kept: Vec<(usize, Slot)> =
-            header.slots().iter().cloned().enumerate().filter(|(index, _)| !drop.contains(index)).collect();
-        if kept.is_empty() && add.is_empty() && !self.force {
-            return Err(Error::LastOpener);
-        }
+        let refreshed = self.refreshed(unlocked)?;
         let notes = self.notes(header)?;
         if let Some(floor) = self.floor {
             floor.check_epoch(notes.epoch.unwrap_or(0))?;
         }
-        let made = make(&add, self.floor, header.fixed(), &unlocked.file_key, &mut Draw::new()?)?;
+
+        let mut slots = New {
+            of: unlocked,
+            floor: self.floor,
+            draw: Draw::new()?,
+            made: Vec::new(),
+            machines: Vec::new(),
+        };
+        let mut kept_opener = None;
+        for (index, slot) in header.slots().iter().enumerate() {
+            match &refreshed {
+                Some(opener) if index == unlocked.slot => slots.make(opener)?,
+                _ if self.drops(index, slot) => {}
+                _ => {
+                    if index == unlocked.slot {
+                        kept_opener = Some(slots.made.len());
+                    }
+                    slots.made.push(Made::kept(slot.clone()));
+                }
+            }
+        }
+        self.add.iter().try_for_each(|opener| slots.make(opener))?;
+        let New { made, machines, .. } = slots;
+        if made.is_empty() && !self.force {
+            return Err(Error::LastOpener);
+        }
         let is_known = self.vouch || matches!(unlocked.origin(), Origin::Machine | Origin::Proved);
-        let writer = match (&unlocked.machine_key, kept.iter().position(|(index, _)| *index == unlocked.slot))
-        {
+        let writer = match (&unlocked.machine_key, kept_opener) {
             _ if !is_known => Writer::Unknown,
             (Some(key), Some(index)) => Writer::Kept(index, key),
             _ => Writer::Made,
         };
-        let machines = add.iter().zip(kept.len()..).filter_map(|(opener, index)| match opener {
-            NewOpener::Machine(tee, _) => Some((index, *tee)),
-            _ => None,
-        });
-        let machines = machines.collect();
-        let kept = kept.into_iter().map(|(_, slot)| slot).collect();
-        let begun = Begun::new(&unlocked.file_key, header.fixed().clone(), notes, kept, made, &writer)?;
+        let begun = Begun::new(&unlocked.file_key, header.fixed().clone(), notes, made, &writer)?;
         Ok(Written { begun, machines, digest: None })
+    }
+
+    /// What takes the place of the slot that opened, under the same policy.
+    fn refreshed(&self, unlocked: &Unlocked) -> Result<Option<NewOpener<'a>>, Error> {
+        let Some(tee) = self.refresh else { return Ok(None) };
+        match unlocked.header.slots().get(unlocked.slot).map(Slot::opener) {
+            Some(Opener::Machine(request)) => Ok(Some(NewOpener::Machine(tee, request.policy()))),
+            _ => Err(Error::Invalid("only a slot of this machine can be refreshed, and another one opened")),
+        }
+    }
+
+    fn drops(&self, index: usize, slot: &Slot) -> bool {
+        self.drop.contains(&index) || (self.drop_successors && is_successor(slot))
     }
 
     fn notes(&self, header: &Header) -> Result<Notes, Error> {
@@ -287,9 +300,26 @@ impl Written<'_> {
     }
 }
 
-fn successors(header: &Header) -> impl Iterator<Item = usize> {
-    header.slots().iter().enumerate().filter_map(|(index, slot)| match slot.opener() {
-        Opener::Recipient(opener) if opener.role() == Role::Successor => Some(index),
-        _ => None,
-    })
+/// The slots of the new header, in their order, as they are made.
+struct New<'u, 'a> {
+    of: &'u Unlocked,
+    floor: Option<&'a Floor>,
+    draw: Draw,
+    made: Vec<Made>,
+    machines: Vec<(usize, &'a dyn Tee)>,
+}
+
+impl<'a> New<'_, 'a> {
+    fn make(&mut self, opener: &NewOpener<'a>) -> Result<(), Error> {
+        if let NewOpener::Machine(tee, _) = opener {
+            self.machines.push((self.made.len(), *tee));
+        }
+        let (header, file_key) = (&self.of.header, &self.of.file_key);
+        self.made.push(opener.make(self.floor, header.fixed(), file_key, self.draw.array()?)?);
+        Ok(())
+    }
+}
+
+fn is_successor(slot: &Slot) -> bool {
+    matches!(slot.opener(), Opener::Recipient(opener) if opener.role() == Role::Successor)
 }

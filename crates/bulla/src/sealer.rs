@@ -51,10 +51,17 @@ pub(crate) enum NewOpener<'a> {
     Threshold(u8, Vec<Recipient>),
 }
 
-/// A slot that was made, and what its machine can still be asked for.
+/// A slot of an envelope about to be written, with its machine's key if it was made just now.
 pub(crate) struct Made {
-    pub(crate) slot: Slot,
+    slot: Slot,
     machine_key: Option<DerivedKey>,
+}
+
+impl Made {
+    /// One that the envelope had before.
+    pub(crate) fn kept(slot: Slot) -> Self {
+        Self { slot, machine_key: None }
+    }
 }
 
 impl<'a> Sealer<'a> {
@@ -178,26 +185,17 @@ impl<'a> Sealer<'a> {
         let mut draw = Draw::new()?;
         let fixed = Fixed::new(&self.context, &mut draw)?;
         let file_key = FileKey::random(&mut draw)?;
-        let made = make(&self.openers, self.floor, &fixed, &file_key, &mut draw)?;
+        let slots =
+            self.openers.iter().map(|opener| opener.make(self.floor, &fixed, &file_key, draw.array()?));
+        let slots = slots.collect::<Result<_, _>>()?;
         let payload_key = file_key.payload_key(&fixed);
-        let begun = Begun::new(&file_key, fixed, self.notes.clone(), Vec::new(), made, &Writer::Made)?;
+        let begun = Begun::new(&file_key, fixed, self.notes.clone(), slots, &Writer::Made)?;
         Ok((begun, payload_key))
     }
 }
 
-/// Slots for `openers`.
-pub(crate) fn make(
-    openers: &[NewOpener<'_>],
-    floor: Option<&Floor>,
-    fixed: &Fixed,
-    file_key: &FileKey,
-    draw: &mut Draw,
-) -> Result<Vec<Made>, Error> {
-    openers.iter().map(|opener| opener.make(floor, fixed, file_key, draw.array()?)).collect()
-}
-
 impl NewOpener<'_> {
-    fn make(
+    pub(crate) fn make(
         &self,
         floor: Option<&Floor>,
         fixed: &Fixed,
@@ -257,24 +255,23 @@ impl Begun {
         file_key: &FileKey,
         fixed: Fixed,
         notes: Notes,
-        kept: Vec<Slot>,
-        made: Vec<Made>,
+        slots: Vec<Made>,
         writer: &Writer<'_>,
     ) -> Result<Self, Error> {
         let writer = match writer {
             Writer::Unknown => None,
             Writer::Kept(index, key) => Some((*index, *key)),
-            Writer::Made => made
-                .iter()
-                .zip(kept.len()..)
-                .find_map(|(made, index)| Some((index, made.machine_key.as_ref()?))),
+            Writer::Made => {
+                let mut made = slots.iter().enumerate();
+                made.find_map(|(index, made)| Some((index, made.machine_key.as_ref()?)))
+            }
         };
-        let slots: Vec<Slot> = kept.into_iter().chain(made.iter().map(|made| made.slot.clone())).collect();
-        let others = slots.iter().any(|slot| !matches!(slot.opener(), Opener::Machine(_)));
+        let others = slots.iter().any(|made| !matches!(made.slot.opener(), Opener::Machine(_)));
         let origin = writer
             .filter(|_| others)
-            .and_then(|(index, key)| Some((index, slots.get(index)?.origin_key(key.expose(), &fixed))));
+            .and_then(|(index, key)| Some((index, slots.get(index)?.slot.origin_key(key.expose(), &fixed))));
         let (index, origin) = origin.map(|(index, key)| (index, OriginKey::new(key))).unzip();
+        let slots = slots.into_iter().map(|made| made.slot).collect();
         let header = Header::new(fixed, notes, slots, index)?;
         Ok(Self { mac: file_key.mac(&header), header, origin })
     }
