@@ -54,8 +54,9 @@ pub fn replace_verified<E: From<Error>>(
 /// no other user can write to, of at most `largest` bytes (R70). All of this is asked of the file that was opened, so swapping it
 /// meanwhile does not help.
 ///
-/// It needs no lock, and sees the whole old or the whole new content while a [`Journal`](crate::journal::Journal) changes the
-/// file. The size is what the system says before reading: bound the reading too (R71), and parse one copy in memory.
+/// While a [`Journal`](crate::journal::Journal) changes the file this sees the whole old or the whole new content, and does not
+/// wait, except in the instant of a commit and for a first content that is being made. The size is what the system says
+/// before reading: bound the reading too (R71), and parse one copy in memory.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -74,7 +75,7 @@ pub fn replace_verified<E: From<Error>>(
 pub fn open_sealed(path: &Path, largest: u64) -> Result<File, Error> {
     let names = Names::of(path)?;
     let fs = Disk::beside(path).map_err(step("opening the directory of", path))?;
-    journal::open(&fs, &names, largest).map(|(file, _)| file)
+    journal::open(&fs, &names, largest)
 }
 
 /// Where a fresh file goes, and what it is called until it is whole.

@@ -155,14 +155,15 @@ impl Journal {
     /// Changes the file: waits for the lock, recovers, and goes through the steps described [above](self).
     ///
     /// `write` gets the present file, opened safely (R70), and the new one to fill; `verify` gets the new one reopened, and what
-    /// `write` returned, and must read it to its end. Within them the same journal must not be used again: it would wait for
-    /// itself for ever.
+    /// `write` returned, and must read it to its end. Within them, and within those of [`Journal::create`], neither a journal
+    /// of this file nor [`open_sealed`](crate::file::open_sealed) must be used: they could wait for this change for ever.
     ///
     /// # Errors
     /// Whatever the closures return; [`Error::MissingSeal`] where the file is gone and nothing is kept; [`Error::UnsafeFile`];
     /// [`Error::Conflict`] if somebody without the lock replaced the file meanwhile; [`Error::Io`] naming the step. In all
     /// of these the file is what it was, but for one: if the step is "syncing the directory" the new content may be in
-    /// place already, and the old one is kept. So after a failure, read the file before relying on either.
+    /// place already, though not for certain to last, and the old one is kept. So after such a failure [`Journal::recover`],
+    /// and read the file before relying on either.
     pub fn change<T, E: From<Error>>(
         &self,
         write: impl FnOnce(&mut File, &mut File) -> Result<T, E>,
@@ -172,13 +173,14 @@ impl Journal {
     }
 
     /// Puts right what a crash left behind, which every change does first: an unverified new file is removed, never used; a
-    /// missing sealed file is restored from the newest kept generation (R74). Doing it again changes nothing more.
+    /// missing sealed file is restored from the newest kept generation (R74). What is there when this returns lasts. Doing it
+    /// again changes nothing more.
     ///
     /// # Errors
     /// [`Error::MissingSeal`] where the file is gone and nothing is kept; [`Error::UnsafeFile`]; [`Error::Io`], of kind
     /// `NotFound` where there never was a sealed file.
     pub fn recover(&self) -> Result<Recovered, Error> {
-        self.protocol.enter().map(|(_lock, recovered)| recovered)
+        self.protocol.recover()
     }
 
     /// Ends the grace period: unlinks every kept generation. This erases nothing (R84).

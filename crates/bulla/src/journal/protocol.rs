@@ -3,11 +3,11 @@
 use std::borrow::{Borrow, BorrowMut};
 use std::io::{self, Read, Seek, Write};
 
-use super::Changed;
 use super::draft::{Draft, step};
 use super::file_system::{FileSystem, Stat};
 use super::names::Names;
-use super::safe::{self, Presence};
+use super::safe::{self, ANOTHER_LINK, Presence};
+use super::{Changed, Recovered};
 use crate::Error;
 
 /// What the lock file says to whoever finds it. What counts is that it is not empty.
@@ -33,10 +33,7 @@ impl<F: FileSystem> Protocol<F> {
         write: impl FnOnce(&mut F::File) -> Result<T, E>,
         verify: impl FnOnce(&mut F::File, &T) -> Result<(), E>,
     ) -> Result<T, E> {
-        if !self.has_lock()? {
-            self.require_nothing()?; // before the lock: its file would be a trace of its own
-        }
-        // Where there is a lock, somebody may be making the file at this moment: wait, and then look.
+        self.unless_locked(self.require_nothing())?; // its file would be a trace of its own
         let mut lock = self.lock()?;
         self.require_nothing()?;
         self.remove_temporaries()?; // of a creation that came to nothing
@@ -59,7 +56,7 @@ impl<F: FileSystem> Protocol<F> {
         verify: impl FnOnce(&mut F::File, &T) -> Result<(), E>,
     ) -> Result<Changed<T>, E> {
         let (_lock, recovered) = self.enter()?;
-        let (mut old, opened) = safe::open(&self.fs, &self.names, self.largest)?;
+        let (mut old, opened) = safe::open_once(&self.fs, &self.names, self.largest)?;
         let (draft, value) =
             Draft::write(&self.fs, &self.names.new, &self.names.path, |new| write(&mut old, new))?;
         draft.verify(|new| verify(new, &value))?;
@@ -77,7 +74,7 @@ impl<F: FileSystem> Protocol<F> {
     }
 
     /// Removes the kept generations.
-    pub(crate) fn retire(&self) -> Result<super::Recovered, Error> {
+    pub(crate) fn retire(&self) -> Result<Recovered, Error> {
         let (_lock, recovered) = self.enter()?;
         self.sync_directory()?;
         for generation in Names::generations().rev() {
@@ -87,9 +84,16 @@ impl<F: FileSystem> Protocol<F> {
         Ok(recovered)
     }
 
+    /// Puts right what an earlier change left behind, and makes sure that what is there now lasts.
+    pub(crate) fn recover(&self) -> Result<Recovered, Error> {
+        let (_lock, recovered) = self.enter()?;
+        self.sync_directory()?;
+        Ok(recovered)
+    }
+
     /// Takes the lock and puts right what an earlier change left behind.
-    pub(crate) fn enter(&self) -> Result<(F::Lock, super::Recovered), Error> {
-        self.require_something()?; // before the lock: nothing is written where nothing is sealed
+    fn enter(&self) -> Result<(F::Lock, Recovered), Error> {
+        self.unless_locked(self.require_something())?; // nothing is written where nothing is sealed
         let mut lock = self.lock()?;
         let restored = match self.require_something()? {
             None => false,
@@ -97,18 +101,20 @@ impl<F: FileSystem> Protocol<F> {
                 self.fs
                     .rename(&self.names.kept(generation), &self.names.file)
                     .map_err(step("restoring", &self.names.path))?;
-                self.sync_directory()?;
                 true
             }
         };
         self.mark(&mut lock)?;
         let undone = self.tidy()?;
-        Ok((lock, super::Recovered { undone, restored }))
+        if self.stat()?.is_some_and(|stat| stat.links > 1) {
+            return Err(safe::unsafe_file(&self.names, &self.names.file, ANOTHER_LINK));
+        }
+        Ok((lock, Recovered { undone, restored }))
     }
 
     /// Leaves the sealed file, its lock and the kept generations, without gaps; says whether it was otherwise.
     ///
-    /// Stopped anywhere, it can be done again.
+    /// Stopped anywhere, it can be done again; therefore it does not matter when what it does comes to last.
     fn tidy(&self) -> Result<bool, Error> {
         let mut undone = self.remove_temporaries()?;
         if self.is_first_kept()? {
@@ -128,9 +134,6 @@ impl<F: FileSystem> Protocol<F> {
         }
         for generation in surplus.iter().rev() {
             self.remove(&self.names.kept(*generation))?;
-        }
-        if undone || !surplus.is_empty() {
-            self.sync_directory()?;
         }
         Ok(undone)
     }
@@ -169,9 +172,6 @@ impl<F: FileSystem> Protocol<F> {
         let (Some(file), Some(first)) = (self.stat()?, self.fs.stat(&kept).map_err(failed)?) else {
             return Ok(false);
         };
-        if file.is_one_with(&first) {
-            return Ok(true);
-        }
         if (file.kind, file.len) != (first.kind, first.len) {
             return Ok(false);
         }
@@ -180,19 +180,22 @@ impl<F: FileSystem> Protocol<F> {
         same_content(&mut file, &mut first).map_err(failed)
     }
 
-    fn has_lock(&self) -> Result<bool, Error> {
-        let lock =
-            self.fs.stat(&self.names.lock).map_err(step("looking for the lock of", &self.names.path))?;
-        Ok(lock.is_some())
+    /// What was found before the lock is final only if there is nobody to wait for.
+    fn unless_locked<T>(&self, found: Result<T, Error>) -> Result<(), Error> {
+        match found {
+            Err(error) if safe::may_pass(&error) && safe::has_lock(&self.fs, &self.names)? => Ok(()),
+            found => found.map(drop),
+        }
     }
 
     fn lock(&self) -> Result<F::Lock, Error> {
         let failed = |error| step("locking", &self.names.path)(error);
+        safe::has_lock(&self.fs, &self.names)?;
         let lock = self.fs.lock(&self.names.lock).map_err(failed)?;
         let stat = self.fs.stat_of(lock.borrow()).map_err(failed)?;
         safe::judge(&stat, u64::MAX, &self.names, &self.names.lock)?;
         if stat.links > 1 {
-            return Err(safe::unsafe_file(&self.names, &self.names.lock, "has another hard link"));
+            return Err(safe::unsafe_file(&self.names, &self.names.lock, ANOTHER_LINK));
         }
         if stat.len == 0 {
             self.sync_directory()?; // the lock's name lasts before any other is made
@@ -229,7 +232,7 @@ impl<F: FileSystem> Protocol<F> {
                 let name = self.names.kept(generation);
                 safe::judge(&stat, self.largest, &self.names, &name)?;
                 if stat.links > 1 {
-                    return Err(safe::unsafe_file(&self.names, &name, "has another hard link"));
+                    return Err(safe::unsafe_file(&self.names, &name, ANOTHER_LINK));
                 }
                 Ok(Some(generation))
             }

@@ -10,41 +10,61 @@ use super::file_system::{FileSystem, Kind, Stat};
 use super::names::Names;
 use crate::Error;
 
-/// A writer changes names under a reader's feet, but not many times within one opening.
-const TRIES: usize = 8;
+pub(crate) const ANOTHER_LINK: &str = "has another hard link";
 
-/// Opens the sealed file for reading, with what it was when it was opened. Needs no lock.
-pub(crate) fn open<F: FileSystem>(fs: &F, names: &Names, largest: u64) -> Result<(F::File, Stat), Error> {
-    let failed = |error: io::Error| step("opening", &names.path)(error);
-    for _ in 0..TRIES {
-        let Some(stat) = fs.stat(&names.file).map_err(failed)? else {
-            let missing = presence(fs, names)?;
-            if fs.stat(&names.file).map_err(failed)?.is_some() {
-                continue;
-            }
-            return Err(missing.into_error(names));
-        };
-        judge(&stat, largest, names, &names.file)?; // opening a device can do something
-        let file = match fs.open(&names.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) if is_unsafe(&error) => {
-                return Err(unsafe_file(names, &names.file, "was swapped while it was opened"));
-            }
-            opened => opened.map_err(failed)?,
-        };
-        let mut stat = fs.stat_of(&file).map_err(failed)?;
-        judge(&stat, largest, names, &names.file)?;
-        if stat.links > 1 {
-            // A change that is going on links the content that it replaces under the name where it will be kept.
-            let kept = fs.stat(&names.kept(1)).map_err(failed)?;
-            stat = fs.stat_of(&file).map_err(failed)?;
-            if stat.links > 1 && !(stat.links == 2 && kept.is_some_and(|kept| stat.is_one_with(&kept))) {
-                continue;
-            }
+/// Opens the sealed file for reading. If its names are not as they should be, perhaps because somebody is at work on them at this
+/// moment, it waits for the lock and looks again.
+pub(crate) fn open<F: FileSystem>(fs: &F, names: &Names, largest: u64) -> Result<F::File, Error> {
+    let opened = match open_once(fs, names, largest) {
+        Err(error) if may_pass(&error) && has_lock(fs, names)? => {
+            let _lock = fs.lock(&names.lock).map_err(step("locking", &names.path))?;
+            open_once(fs, names, largest)
         }
-        return Ok((file, stat));
+        opened => opened,
+    };
+    opened.map(|(file, _)| file)
+}
+
+/// Opens the sealed file for reading, and says what it was when it was opened. An error is final only with the lock held.
+pub(crate) fn open_once<F: FileSystem>(
+    fs: &F,
+    names: &Names,
+    largest: u64,
+) -> Result<(F::File, Stat), Error> {
+    let failed = |error: io::Error| step("opening", &names.path)(error);
+    match presence(fs, names)? {
+        Presence::File(found) => judge(&found, largest, names, &names.file)?, // opening a device can do something
+        missing => return Err(missing.into_error(names)),
     }
-    Err(unsafe_file(names, &names.file, "has another hard link"))
+    let file = match fs.open(&names.file) {
+        Err(error) if is_unsafe(&error) => return Err(unsafe_file(names, &names.file, "is being swapped")),
+        opened => opened.map_err(failed)?,
+    };
+    let opened = fs.stat_of(&file).map_err(failed)?;
+    judge(&opened, largest, names, &names.file)?;
+    if opened.links > 1 {
+        // A change links the content that it replaces under the name where it will be kept. At the instant when one of the names
+        // comes or goes the system may show the number of links before the names, or after.
+        let kept = fs.stat(&names.kept(1)).map_err(failed)?;
+        if opened.links > 2 || !kept.is_some_and(|kept| kept.is_one_with(&opened)) {
+            return Err(unsafe_file(names, &names.file, ANOTHER_LINK));
+        }
+    }
+    Ok((file, opened))
+}
+
+/// Whether an error may be gone when a change that goes on is done: one about the names, not one of the system.
+pub(crate) fn may_pass(error: &Error) -> bool {
+    !matches!(error, Error::Io { source, .. } if source.kind() != io::ErrorKind::NotFound)
+}
+
+/// Whether there is a lock file, which must be safe too.
+pub(crate) fn has_lock<F: FileSystem>(fs: &F, names: &Names) -> Result<bool, Error> {
+    let lock = fs.stat(&names.lock).map_err(step("looking for the lock of", &names.path))?;
+    if let Some(stat) = &lock {
+        judge(stat, u64::MAX, names, &names.lock)?; // opening a device can do something
+    }
+    Ok(lock.is_some())
 }
 
 /// All of R70 but the number of links, which a change that is going on alters.
@@ -97,17 +117,9 @@ impl Presence {
     }
 }
 
-/// Looks what there is of a sealed file. Without the lock, in this order: a first change makes the lock, then the temporary
-/// file, then the sealed file, so that what it does in between is never taken for a leftover.
+/// Looks what there is of a sealed file. What is missing may be about to be made, unless the lock is held or there is none.
 pub(crate) fn presence<F: FileSystem>(fs: &F, names: &Names) -> Result<Presence, Error> {
     let stat = |name: &OsStr| fs.stat(name).map_err(step("looking for", &names.path));
-
-    let mut temporary = None;
-    for name in [&names.new, &names.copy] {
-        if stat(name)?.is_some() {
-            temporary = Some(name.clone());
-        }
-    }
     if let Some(found) = stat(&names.file)? {
         return Ok(Presence::File(found));
     }
@@ -116,9 +128,13 @@ pub(crate) fn presence<F: FileSystem>(fs: &F, names: &Names) -> Result<Presence,
             return Ok(Presence::Kept(generation, found));
         }
     }
-    Ok(match (stat(&names.lock)?, temporary) {
-        (Some(lock), _) if lock.len > 0 => Presence::Trace(names.lock.clone()),
-        (None, Some(name)) => Presence::Trace(name),
-        _ => Presence::Nothing,
-    })
+    if let Some(lock) = stat(&names.lock)? {
+        return Ok(if lock.len > 0 { Presence::Trace(names.lock.clone()) } else { Presence::Nothing });
+    }
+    for name in [&names.new, &names.copy] {
+        if stat(name)?.is_some() {
+            return Ok(Presence::Trace(name.clone()));
+        }
+    }
+    Ok(Presence::Nothing)
 }

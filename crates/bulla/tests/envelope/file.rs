@@ -58,6 +58,25 @@ fn a_failure_leaves_the_old_file_and_nothing_else() {
     assert_eq!(fs::read(&path).unwrap(), b"new");
 }
 
+/// R69: the second pass reads what was written, anew and before it takes the old one's place.
+#[test]
+fn a_file_is_verified_before_it_takes_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
+    fs::write(&path, "old").unwrap();
+    let write =
+        |file: &mut File| file.write_all(b"new").map_err(|source| Error::Io { what: "here".into(), source });
+    let refused = file::replace_verified(&path, write, |file| {
+        assert_eq!(io::read_to_string(file).unwrap(), "new");
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        Err(Error::Malformed("refused"))
+    });
+    assert_eq!(refused.unwrap_err().code(), "envelope.malformed");
+    assert_eq!((names(directory.path()), fs::read(&path).unwrap()), (vec!["out".into()], b"old".to_vec()));
+    file::replace_verified(&path, write, |_| Ok(())).unwrap();
+    assert_eq!((names(directory.path()), fs::read(&path).unwrap()), (vec!["out".into()], b"new".to_vec()));
+}
+
 /// R67: links, directories and devices are not replaced and not followed.
 #[test]
 fn only_a_regular_file_is_replaced() {
