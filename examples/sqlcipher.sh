@@ -26,8 +26,9 @@ say 'A new key: the ring holds both until the database has changed, whatever hap
 is 'attack at dawn' sql 2 'SELECT line FROM ledger'
 refused sql 1 'SELECT line FROM ledger'
 
-say 'The old key is of no more use'
-"$BULLA" key retire ledger.ring 1
+say 'The old key is of no more use, neither in the ring nor in the copy that was kept beside it'
+"$BULLA" key retire --prune ledger.ring 1
+[ ! -e .ledger.ring.bulla-1 ] || surprise 'there is a copy with the old key'
 refused sql 1 'SELECT line FROM ledger'
 is 'attack at dawn' sql 2 'SELECT line FROM ledger'
 

@@ -534,8 +534,7 @@ class Reader:
             expected = {(number, bytes.fromhex(key)) for number, key in self.demands["recipients"]}
             require(set(recipients_of(header)) <= expected, "slot.unexpected")
         if self.demands.get("origin"):
-            only_machines = all(kind in MACHINES for kind, *_ in header[SLOTS])
-            require(header.get(ORIGIN, slot if only_machines else None) == slot, "envelope.no_origin")
+            require(header.get(ORIGIN) == slot, "envelope.no_origin")
 
 
 def recipients_of(header):

@@ -125,49 +125,41 @@ fn a_second_key_slot_and_a_removed_one_pass() {
     assert_eq!(refused(&disk), "digests");
 }
 
+/// What an attacker does to the metadata, and the field that gives it away.
+struct Attack(&'static str, fn(&mut Value));
+
 /// Each of these is valid to `cryptsetup`, which is why the header must not be left to it alone.
 #[test]
 fn b41_what_cryptsetup_would_believe() {
-    let segment = |name: &'static str, value: Value| {
-        move |metadata: &mut Value| metadata["segments"]["0"][name] = value.clone()
-    };
-    let attacks: [(&str, Box<dyn Fn(&mut Value)>); 9] = [
-        ("segments.0.encryption", Box::new(segment("encryption", json!("cipher_null-ecb")))),
-        (
-            "keyslots.0.area.encryption",
-            Box::new(|metadata| {
-                metadata["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
-            }),
-        ),
-        ("segments.0.offset", Box::new(segment("offset", json!((17 << 20).to_string())))),
-        ("segments.0.size", Box::new(segment("size", json!("4096")))),
-        ("segments.0.iv_tweak", Box::new(segment("iv_tweak", json!("8")))),
-        (
-            "segments.1",
-            Box::new(|metadata| {
-                let first = (17 << 20).to_string();
-                metadata["segments"]["0"]["size"] = json!((1 << 20).to_string());
-                metadata["segments"]["1"] = json!({ "type": "linear", "offset": first, "size": "dynamic" });
-            }),
-        ),
-        (
-            "config.requirements",
-            Box::new(|metadata| {
-                metadata["config"]["requirements"] = json!({ "mandatory": ["offline-reencrypt"] });
-            }),
-        ),
-        ("config.flags", Box::new(|metadata| metadata["config"]["flags"] = json!(["allow-discards"]))),
-        (
-            "tokens",
-            Box::new(|metadata| {
-                metadata["tokens"]["0"] =
-                    json!({ "type": "luks2-keyring", "keyslots": ["0"], "key_description": "theirs" });
-            }),
-        ),
+    let attacks = [
+        Attack("segments.0.encryption", |metadata| {
+            metadata["segments"]["0"]["encryption"] = json!("cipher_null-ecb");
+        }),
+        Attack("keyslots.0.area.encryption", |metadata| {
+            metadata["keyslots"]["0"]["area"]["encryption"] = json!("cipher_null-ecb");
+        }),
+        Attack("segments.0.offset", |metadata| {
+            metadata["segments"]["0"]["offset"] = json!((17 << 20).to_string());
+        }),
+        Attack("segments.0.size", |metadata| metadata["segments"]["0"]["size"] = json!("4096")),
+        Attack("segments.0.iv_tweak", |metadata| metadata["segments"]["0"]["iv_tweak"] = json!("8")),
+        Attack("segments.1", |metadata| {
+            let first = (17 << 20).to_string();
+            metadata["segments"]["0"]["size"] = json!((1 << 20).to_string());
+            metadata["segments"]["1"] = json!({ "type": "linear", "offset": first, "size": "dynamic" });
+        }),
+        Attack("config.requirements", |metadata| {
+            metadata["config"]["requirements"] = json!({ "mandatory": ["offline-reencrypt"] });
+        }),
+        Attack("config.flags", |metadata| metadata["config"]["flags"] = json!(["allow-discards"])),
+        Attack("tokens", |metadata| {
+            metadata["tokens"]["0"] =
+                json!({ "type": "luks2-keyring", "keyslots": ["0"], "key_description": "theirs" });
+        }),
     ];
     let disk = Disk::format(&FAST);
     let original = fs::read(disk.path("volume")).unwrap();
-    for (field, attack) in attacks {
+    for Attack(field, attack) in attacks {
         fs::write(disk.path("volume"), &original).unwrap();
         disk.edit(attack);
         assert!(disk.is_valid(), "{field}");

@@ -23,14 +23,16 @@ pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};
-pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing};
-pub(crate) use openers::{Guest, NewOpeners, Openers, OptionalPin};
+pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
+pub(crate) use openers::{Demands, Guest, NewOpeners, Openers, OptionalPin};
 pub(crate) use plan::Plan;
 pub(crate) use provider::{Provider, Request, Serve};
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
 #[cfg(feature = "sim")]
 pub(crate) use sim::{Demo, Sim, Step};
-pub(crate) use successor::{Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest};
+pub(crate) use successor::{
+    Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow,
+};
 
 /// Seals secrets and files to a confidential-computing identity and opens them again.
 #[derive(Debug, Parser)]
@@ -89,7 +91,7 @@ pub(crate) enum Command {
     /// The lowest versions that are accepted; they only rise
     #[command(subcommand)]
     Floor(Floor),
-    /// Hand envelopes over to the next version of a program, which proves itself first
+    /// Hand envelopes over to the next version of a program or a guest's image, which proves itself first
     #[command(subcommand)]
     Successor(Successor),
     /// Ask a key provider for a key, as a TDX guest
@@ -118,4 +120,36 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Of two with one name, only the first would ever be heard.
+    #[test]
+    fn no_option_is_there_twice() {
+        let mut command = Args::command();
+        command.build();
+        let mut commands = vec![command];
+        let mut count = 0;
+        while let Some(command) = commands.pop() {
+            let mut ids = BTreeSet::new();
+            let mut names = BTreeSet::new();
+            for option in command.get_arguments() {
+                assert!(ids.insert(option.get_id()), "{}: {}", command.get_name(), option.get_id());
+                let (long, short) = (option.get_long(), option.get_short());
+                for name in long.map(str::to_owned).into_iter().chain(short.map(String::from)) {
+                    assert!(names.insert(name.clone()), "{}: {name}", command.get_name());
+                }
+            }
+            count += 1;
+            commands.extend(command.get_subcommands().cloned());
+        }
+        assert!(count > 20);
+    }
 }

@@ -1,8 +1,9 @@
 //! Inputs and outputs: a path, or `-` and nothing for a standard stream.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bulla::Header;
@@ -123,6 +124,9 @@ pub(crate) fn create(path: &Path, content: &[u8]) -> Result<(), Failure> {
         .suffix(".tmp")
         .tempfile_in(directory)
         .map_err(|error| failed(&error))?;
+    // A umask may have taken the owner's rights away (R73).
+    let mode = Permissions::from_mode(0o600);
+    file.as_file().set_permissions(mode).map_err(|error| failed(&error))?;
     file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(|error| failed(&error))?;
     file.persist_noclobber(path).map_err(|failure| match failure.error.kind() {
         io::ErrorKind::AlreadyExists => Failure::usage(format!(

@@ -24,3 +24,32 @@ pub(crate) fn apply() {
         say::note(format_args!("internal error at {place}: this is a defect of bulla, please report it"));
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    /// R98, R99, B45: a panic says where it was, and neither its message nor a trace, whatever the environment asks for. The test
+    /// runs itself once more, as the program that panics.
+    #[test]
+    fn r99_a_panic_prints_nothing_of_what_was_at_hand() {
+        const SIGN: &str = "BULLA_TEST_PANICS";
+        if env::var_os(SIGN).is_some() {
+            super::apply();
+            let canary = String::from("a canary ") + "at hand";
+            panic!("{canary}");
+        }
+        let name = "limits::tests::r99_a_panic_prints_nothing_of_what_was_at_hand";
+        let mut itself = Command::new(env::current_exe().unwrap());
+        itself.args(["--exact", "--nocapture", name]).env(SIGN, "").env("RUST_BACKTRACE", "full");
+        let ran = itself.output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert!(!ran.status.success() && said.contains("internal error at "), "{said}");
+        assert!(
+            said.contains("limits.rs:") && !said.contains("canary at") && !said.contains("canary "),
+            "{said}"
+        );
+        assert!(!said.contains("stack backtrace"), "{said}");
+    }
+}

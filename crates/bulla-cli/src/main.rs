@@ -12,6 +12,7 @@ mod limits;
 mod machine;
 mod openers;
 mod progress;
+mod registers;
 mod say;
 
 use args::{Args, Command};

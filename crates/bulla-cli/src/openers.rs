@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla::{Floor, Recipient, RecipientKey, Sealer, Share, Unsealer};
 use bulla_crypto::SecretBytes;
 use bulla_tee::Tee;
 
-use crate::args::{self, Guest};
+use crate::args::{self, Demands, Guest};
 use crate::command::{floor, request};
 use crate::failure::Failure;
 use crate::{files, machine, say};
@@ -34,20 +34,30 @@ pub(crate) struct Openers {
 impl Openers {
     /// Those of the command line. A machine is needed unless there are keys or shares.
     pub(crate) fn load(machine: Option<&str>, options: &args::Openers) -> Result<Self, Failure> {
-        let alone = machine.is_none() && !(options.key.is_empty() && options.share.is_empty());
-        let tee = if alone { None } else { Some(tee(machine, &options.guest)?) };
-        let keys = options.key.iter().map(|path| key(path)).collect::<Result<Vec<_>, _>>()?;
-        let shares = options.share.iter().map(|path| share(path, &keys)).collect::<Result<_, _>>()?;
-        let floor = options.floor.as_ref().map(|path| floor::load(path, tee.as_deref())).transpose()?;
+        Self::of(machine, &options.guest, &options.key, &options.demands)
+    }
+
+    /// Those of the command line, which names the private keys by itself.
+    pub(crate) fn of(
+        machine: Option<&str>,
+        guest: &Guest,
+        keys: &[PathBuf],
+        demands: &Demands,
+    ) -> Result<Self, Failure> {
+        let alone = machine.is_none() && !(keys.is_empty() && demands.share.is_empty());
+        let tee = if alone { None } else { Some(tee(machine, guest)?) };
+        let keys = keys.iter().map(|path| key(path)).collect::<Result<Vec<_>, _>>()?;
+        let shares = demands.share.iter().map(|path| share(path, &keys)).collect::<Result<_, _>>()?;
+        let floor = demands.floor.as_ref().map(|path| floor::load(path, tee.as_deref())).transpose()?;
         Ok(Self {
             tee,
             keys,
             shares,
-            expected: recipients(&options.expect)?,
+            expected: recipients(&demands.expect)?,
             floor,
-            at_least: options.at_least,
-            require_origin: options.require_origin,
-            below_floor: options.below_floor,
+            at_least: demands.at_least,
+            require_origin: demands.require_origin,
+            below_floor: demands.below_floor,
         })
     }
 

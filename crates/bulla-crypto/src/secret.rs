@@ -83,6 +83,10 @@ impl<const N: usize> ZeroizeOnDrop for Secret<N> {}
 /// let secret = bulla_crypto::SecretBytes::new(vec![1; 16]);
 /// let copy = secret.clone();
 /// ```
+/// ```compile_fail
+/// let secret = bulla_crypto::SecretBytes::new(vec![1; 16]);
+/// assert!(secret == bulla_crypto::SecretBytes::new(vec![1; 16]));
+/// ```
 pub struct SecretBytes(Vec<u8>);
 
 impl SecretBytes {

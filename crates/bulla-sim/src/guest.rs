@@ -45,6 +45,8 @@ struct TdToml {
     mrconfigid: Option<Hex<48>>,
     mrowner: Option<Hex<48>>,
     mrownerconfig: Option<Hex<48>>,
+    #[serde(default)]
+    mrservicetd: Hex<48>,
     attributes: Option<Bits>,
     xfam: Option<Bits>,
     #[serde(default)]
@@ -87,7 +89,7 @@ impl TdDescription {
 
     /// Reads a TOML description. Each of `mrtd`, `rtmr0` to `rtmr3`, `mrconfigid`, `mrowner` and `mrownerconfig` is 96
     /// hexadecimal digits; `attributes` and `xfam` are integers or hexadecimal strings; `debug = true` adds the DEBUG
-    /// attribute. What is left out is as in [`default_guest`](Self::default_guest).
+    /// attribute. `mrservicetd` may be said too, and is zero: there are no service TDs here. What is left out is as in [`default_guest`](Self::default_guest).
     ///
     /// ```
     /// use bulla_sim::TdDescription;
@@ -103,6 +105,10 @@ impl TdDescription {
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let file: TdToml =
             toml::from_str(text).map_err(|error| Error::Description(error.message().into()))?;
+        if file.mrservicetd != Hex::default() {
+            let reason = "mrservicetd is not zero, and a simulated guest has no service TD";
+            return Err(Error::Description(reason.into()));
+        }
         let mut guest = Self::default_guest();
         let [rtmr0, rtmr1, rtmr2, rtmr3] = &mut guest.rtmr;
         let registers = [

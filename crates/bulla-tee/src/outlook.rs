@@ -25,6 +25,8 @@ pub enum Doubt {
     MachineKeys,
     /// The request was made at another CPUSVN, and which of the two is the higher one is the processor's to say (R5).
     Cpusvn,
+    /// The guest would have other ATTRIBUTES, and which of them enter a key is for the key provider to say.
+    Attributes,
 }
 
 /// What is known of a machine besides the registers of what runs on it: its keys, and its CPUSVN.
@@ -173,6 +175,7 @@ impl Doubt {
             Self::Machine => "machine",
             Self::MachineKeys => "machine keys",
             Self::Cpusvn => "CPUSVN",
+            Self::Attributes => "ATTRIBUTES",
         }
     }
 }
@@ -182,6 +185,9 @@ impl fmt::Display for Doubt {
         f.write_str(match self {
             Self::Machine => "nothing shows that it was sealed on this machine: open it here to know",
             Self::MachineKeys => "the machine may get other keys, and those of now are then gone",
+            Self::Attributes => {
+                "a key provider gives a guest with other ATTRIBUTES, such as DEBUG, another key or none"
+            }
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"
             }

@@ -106,6 +106,16 @@ impl<R: Read> UnsealReader<R> {
         &self.unlocked.header
     }
 
+    /// What will be known of the origin if the end is reached.
+    pub(crate) fn origin(&self) -> Origin {
+        self.unlocked.origin()
+    }
+
+    /// What reading failed with.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take()
+    }
+
     /// Says what is known of the envelope, once it was read to its end.
     ///
     /// # Errors

@@ -47,15 +47,27 @@ impl Draw {
 mod tests {
     use super::*;
 
-    /// R57: however much is taken, no piece comes twice, also across draws.
+    /// R57: a million salts, of which every key here is derived, and no two the same. An AEAD key is used with one nonce, or with a
+    /// counter, so no pair of key and nonce comes twice either.
+    #[test]
+    fn a_million_salts_do_not_repeat() {
+        let mut draw = Draw::new().unwrap();
+        let mut salts: Vec<[u8; 32]> = (0..1_000_000).map(|_| draw.array().unwrap()).collect();
+        salts.sort_unstable();
+        salts.dedup();
+        assert_eq!(salts.len(), 1_000_000);
+    }
+
+    /// R57: however much is taken, no piece comes twice, nor a part of one, also across draws.
     #[test]
     fn no_piece_comes_twice() {
         let mut draw = Draw::new().unwrap();
         let mut pieces: Vec<[u8; 32]> = (0..100).map(|_| draw.array().unwrap()).collect();
         pieces.push(*draw.secret().unwrap().expose());
-        pieces.sort();
-        pieces.dedup();
-        assert_eq!(pieces.len(), 101);
-        assert!(!pieces.contains(&[0; 32]));
+        let mut parts: Vec<_> = pieces.iter().flat_map(|piece| piece.chunks(8)).collect();
+        parts.sort();
+        parts.dedup();
+        assert_eq!(parts.len(), 4 * 101);
+        assert!(!parts.contains(&&[0; 8][..]));
     }
 }

@@ -8,7 +8,8 @@ use crate::{Header, Slot};
 
 /// Why an envelope was not sealed or not opened. Each variant says who is at fault and, where there is something to do, what.
 ///
-/// The reasons are for whoever runs the program. A remote party is told one coarse code, whatever the variant (R65).
+/// The reasons are for whoever runs the program. A program that opens envelopes for others tells them what [`remote`](Self::remote)
+/// says, and neither code, nor class, nor message (R65).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -368,6 +369,22 @@ impl Error {
             Self::BadRequest(_) | Self::RequestForOtherKey => Class::Damaged,
             Self::OtherSuccessor { .. } => Class::Refused,
             Self::SuccessorTooOld { .. } => Class::TooOld,
+        }
+    }
+
+    /// What a remote party may be told: that its bytes are no header, which it can see for itself, or one and the same for all that
+    /// can go wrong after that (R65). How long the opening took may still tell the two apart, and more.
+    ///
+    /// ```
+    /// let error = bulla::Header::read(&mut &b"PK"[..]).unwrap_err();
+    /// assert_eq!((error.code(), error.remote()), ("envelope.magic", "envelope.malformed"));
+    /// ```
+    pub fn remote(&self) -> &'static str {
+        match self {
+            Self::NotAnEnvelope | Self::Version(_) | Self::Checksum | Self::Malformed(_) => {
+                "envelope.malformed"
+            }
+            _ => "unseal.failed",
         }
     }
 

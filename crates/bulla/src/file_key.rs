@@ -1,18 +1,12 @@
 //! The file key: one random key for each envelope, and what is derived from it.
 
-use bulla_crypto::{
-    AeadKey, DecryptionFailure, EntropyFailure, Info, NONCE_LEN, Secret, TAG_LEN, hkdf_expand,
-};
+use bulla_crypto::{AeadKey, DecryptionFailure, EntropyFailure, Info, Secret, hkdf_expand};
 
 use crate::draw::Draw;
 use crate::header::{Fixed, Header};
+use crate::wrapped::{self, WRAPPED_LEN};
 
 const KEY_LEN: usize = 32;
-/// Bytes of a wrapped file key.
-pub(crate) const WRAPPED_LEN: usize = KEY_LEN + TAG_LEN;
-
-/// A wrapping key is derived under a fresh salt and wraps one file key, so one nonce is enough (R57).
-const WRAP_NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 
 /// The random key of one envelope.
 pub(crate) struct FileKey(Secret<KEY_LEN>);
@@ -23,27 +17,14 @@ impl FileKey {
     }
 
     pub(crate) fn wrap(&self, wrapping_key: &Secret<32>) -> [u8; WRAPPED_LEN] {
-        let mut wrapped = [0; WRAPPED_LEN];
-        if let Some((key, tag)) = wrapped.split_first_chunk_mut::<KEY_LEN>() {
-            *key = *self.0.expose();
-            tag.copy_from_slice(&AeadKey::new(wrapping_key).seal(&WRAP_NONCE, &[], key));
-        }
-        wrapped
+        wrapped::wrap(&self.0, wrapping_key)
     }
 
     pub(crate) fn unwrap(
         wrapped: &[u8; WRAPPED_LEN],
         wrapping_key: &Secret<32>,
     ) -> Result<Self, DecryptionFailure> {
-        let (Some(ciphertext), Some(tag)) = (wrapped.first_chunk::<KEY_LEN>(), wrapped.last_chunk()) else {
-            return Err(DecryptionFailure);
-        };
-        let mut result = Ok(());
-        let key = Secret::fill_with(|key| {
-            *key = *ciphertext;
-            result = AeadKey::new(wrapping_key).open(&WRAP_NONCE, &[], key, tag);
-        });
-        result.map(|()| Self(key))
+        wrapped::unwrap(wrapped, wrapping_key).map(Self)
     }
 
     /// The header MAC. It commits to the file key: nobody can find two file keys under which one header authenticates (R58).

@@ -237,13 +237,7 @@ impl Header {
 
     /// The recipients of all its slots, of those that need several too.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
-        self.slots.iter().flat_map(|slot| -> Box<dyn Iterator<Item = &Recipient>> {
-            match slot.opener() {
-                Opener::Machine(_) => Box::new(std::iter::empty()),
-                Opener::Recipient(opener) => Box::new(std::iter::once(opener.recipient())),
-                Opener::Threshold(opener) => Box::new(opener.recipients()),
-            }
-        })
+        self.slots.iter().flat_map(Slot::recipients)
     }
 
     /// How much it takes to open it by its weakest slot; `None` if nobody can.

@@ -17,7 +17,7 @@
 //! - To whom and to what an envelope is bound, without any key: [`Header::read`].
 //! - Who may open it, changed: [`Rewrap`]. Its key, changed: [`Rotate`]. Whether it will open after a change: [`plan`].
 //! - Data keys for a database, in generations: [`Ring`].
-//! - Why it did not open: [`Error`]. No failure loosens anything, and a remote party should be told none of it (R65).
+//! - Why it did not open: [`Error`]. No failure loosens anything, and a remote party is told only [`Error::remote`] (R65).
 //!
 //! # Coming from another SDK
 //!
@@ -30,8 +30,9 @@
 //! | systemd-creds `--name=`, age `-r`, Clevis `sss` | the context, [`Sealer::recovery`], [`Sealer::threshold`] |
 //!
 //! # What an envelope promises
-//! It keeps its content secret from everyone but its openers, and shows any change to it. It proves that *some opener* wrote
-//! it, no more, unless [`Origin`] says more. It says nothing about freshness by itself: an older envelope of the same context
+//! It keeps its content secret from everyone but its openers, and shows any change to it. Opened by a machine, it proves that
+//! somebody wrote it who could open it once, no more, unless [`Origin`] says more; opened by a private key, not even that, since
+//! everybody who knows the public key can seal to it. It says nothing about freshness by itself: an older envelope of the same context
 //! opens as well as the newest one, so whoever controls the disk can bring it back (R66); [`Unsealer::at_least`] and
 //! [`Unsealer::anchor`] are for whoever knows better. What only machines can open lives as long as their keys do: a firmware update
 //! can end those of a processor, so keep another way to a secret that must not be lost, a [`Recipient`].
@@ -62,6 +63,7 @@ mod stream;
 pub mod successor;
 mod threshold;
 mod unsealer;
+mod wrapped;
 
 pub use adapters::{RangeReader, SealWriter, UnsealReader};
 pub use bulla_crypto::Kem;

@@ -73,11 +73,6 @@ pub enum Verdict {
 /// # Errors
 /// Those of the machine itself; that it refuses a key is part of the answer.
 pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Result<Forecast, Error> {
-    if let Change::Floor(floor) = change
-        && let Err(error) = floor.check_epoch(header.epoch().unwrap_or(0))
-    {
-        return Ok(Forecast::refused(None, error, change));
-    }
     let here = match tee {
         Some(tee) => Some((tee, tee.identity()?)),
         None => None,
@@ -97,7 +92,22 @@ pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Resu
             machine = Some(forecast);
         }
     }
-    Ok(match (machine, keys) {
+    let forecast = of_slots(machine, keys, change);
+    match change {
+        // Whoever opens it, its epoch is looked at after that.
+        Change::Floor(floor) if forecast.verdict != Verdict::DoesNot => {
+            match floor.check_epoch(header.epoch().unwrap_or(0)) {
+                Ok(()) => Ok(forecast),
+                Err(error) => Ok(Forecast::refused(forecast.slot, error, change)),
+            }
+        }
+        _ => Ok(forecast),
+    }
+}
+
+/// What becomes of an envelope, by the best of its machine slots and the first of the others.
+fn of_slots(machine: Option<Forecast>, keys: Option<(usize, &str)>, change: &Change) -> Forecast {
+    match (machine, keys) {
         (Some(machine), Some((index, kind))) if machine.verdict != Verdict::Opens => Forecast {
             verdict: Verdict::ByKeys,
             slot: Some(index),
@@ -124,7 +134,7 @@ pub fn forecast(header: &Header, tee: Option<&dyn Tee>, change: &Change) -> Resu
             reason: "nobody can open it: its last slot was dropped".into(),
             remedy: None,
         },
-    })
+    }
 }
 
 const ADD_RECOVERY: &str = "add a recovery slot first (`bulla rewrap --add-recovery`)";
@@ -138,22 +148,42 @@ fn of_request(
     identity: &Identity,
     change: &Change,
 ) -> Result<Forecast, Error> {
+    if let Change::Floor(floor) = change
+        && let Err(error) = floor.check(request)
+    {
+        return Ok(Forecast::of(index, Outlook::DoesNot(error), change));
+    }
     // A plan starts from what the machine gives now.
-    let outlook = match tee.derive(request) {
-        Ok(_) => outlook(request, identity, PlatformState::here(identity).confirmed(), change),
-        Err(
-            now @ (MachineError::OtherIdentity(_)
-            | MachineError::OtherMachine
-            | MachineError::TcbTooOld { .. }
-            | MachineError::WrongBackend { .. }),
-        ) => match change {
-            // What is refused at present may open once another program runs, or newer microcode.
-            Change::Identity(_) | Change::MicrocodeUp => {
-                outlook(request, identity, PlatformState::here(identity), change)
-            }
-            _ => Outlook::DoesNot(now),
-        },
-        Err(failure) => return Err(failure.into()),
+    let here = PlatformState::here(identity);
+    let outlook = match (tee.derive(request), change) {
+        (Ok(_), _) => outlook(request, identity, here.confirmed(), change),
+        // The other machine may be the very one that the slot is for.
+        (Err(MachineError::OtherMachine), Change::Host) => request.opens_under(identity, &here),
+        // No change of this machine makes it the right one.
+        (Err(MachineError::OtherMachine), _) => outlook(request, identity, here.with_other_keys(), change),
+        // It is the right one, which is found out first; its microcode is too old, by how much is not known.
+        (Err(MachineError::TcbTooOld { register: "CPUSVN", .. }), Change::MicrocodeUp) => {
+            Outlook::MayNot(Doubt::Cpusvn)
+        }
+        (Err(MachineError::TcbTooOld { register: "CPUSVN", .. }), Change::Host) => {
+            Outlook::DoesNot(MachineError::OtherMachine)
+        }
+        (Err(now @ MachineError::TcbTooOld { register: "CPUSVN", .. }), Change::Identity(next)) => {
+            Outlook::DoesNot(request.opens_under(next, &here).into_result().err().unwrap_or(now))
+        }
+        // What is refused to this program may be for another one.
+        (Err(MachineError::OtherIdentity(_) | MachineError::TcbTooOld { .. }), Change::Identity(_)) => {
+            outlook(request, identity, here, change)
+        }
+        (
+            Err(
+                now @ (MachineError::OtherIdentity(_)
+                | MachineError::TcbTooOld { .. }
+                | MachineError::WrongBackend { .. }),
+            ),
+            _,
+        ) => Outlook::DoesNot(now),
+        (Err(failure), _) => return Err(failure.into()),
     };
     Ok(Forecast::of(index, outlook, change))
 }
@@ -164,11 +194,16 @@ fn outlook(request: &KeyRequest, identity: &Identity, state: PlatformState, chan
         Change::MicrocodeDown => request.opens_under(identity, &state.after_microcode_down()),
         Change::FirmwareUpdate => request.opens_under(identity, &state.after_firmware_update()),
         Change::Host => request.opens_under(identity, &state.with_other_keys()),
-        Change::Identity(next) => request.opens_under(next, &state),
-        Change::Floor(floor) => match floor.check(request) {
-            Ok(()) => request.opens_under(identity, &state),
-            Err(error) => Outlook::DoesNot(error),
+        Change::Identity(next) => match (request.opens_under(next, &state), identity, next.as_ref()) {
+            // The provider knows them, and the request does not record them.
+            (Outlook::Opens, Identity::Tdx(present), Identity::Tdx(next))
+                if present.attributes != next.attributes =>
+            {
+                Outlook::MayNot(Doubt::Attributes)
+            }
+            (outlook, ..) => outlook,
         },
+        Change::Floor(_) => request.opens_under(identity, &state),
     }
 }
 
@@ -207,6 +242,9 @@ impl Forecast {
     fn refused(slot: Option<usize>, error: MachineError, change: &Change) -> Self {
         let remedy = match change {
             Change::Identity(_) => HAND_OVER,
+            Change::Floor(_) if matches!(error, MachineError::BelowFloor { register: "epoch", .. }) => {
+                "raise its epoch first: rotate it (`bulla rotate --epoch`), or vouch for it (`bulla rewrap --epoch`)"
+            }
             Change::Floor(_) => {
                 "refresh it at the present versions first (`bulla rewrap --refresh`), or rotate it"
             }

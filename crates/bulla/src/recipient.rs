@@ -36,6 +36,17 @@ const MAX_TEXT: usize = 2048;
 pub struct Recipient(HpkePublicKey);
 
 /// The private key of a recipient. It opens what was sealed to it on any machine, so it belongs on none: keep it offline.
+///
+/// Like every secret here it is wiped when dropped, and is not printed or copied (R96):
+///
+/// ```compile_fail
+/// # let key = bulla::RecipientKey::generate(bulla::Kem::X25519).unwrap();
+/// println!("{key:?}");
+/// ```
+/// ```compile_fail
+/// # let key = bulla::RecipientKey::generate(bulla::Kem::X25519).unwrap();
+/// let copy = key.clone();
+/// ```
 pub struct RecipientKey {
     private: HpkePrivateKey,
     recipient: Recipient,

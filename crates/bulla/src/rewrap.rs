@@ -105,7 +105,7 @@ impl<'a> Rewrap<'a> {
         self
     }
 
-    /// Refuses to write what is below a floor (R6).
+    /// Refuses to write what is below a floor (R6); that of the [`Unsealer`], if not set.
     pub fn floor(mut self, floor: &'a Floor) -> Self {
         self.floor = Some(floor);
         self
@@ -137,7 +137,7 @@ impl<'a> Rewrap<'a> {
     ///
     /// # Errors
     /// Those of [`Unsealer::unseal_stream`], though a change in the payload is found only where the origin is checked;
-    /// [`Error::NoSuchSlot`], [`Error::LastOpener`]; those of [`Sealer::seal`].
+    /// [`Error::NoSuchSlot`], [`Error::LastOpener`]; those of [`Sealer::seal`](crate::Sealer::seal).
     pub fn run(
         &self,
         unsealer: &Unsealer<'_>,
@@ -168,7 +168,7 @@ impl<'a> Rewrap<'a> {
         digest: bool,
     ) -> Result<Written<'a>, Error> {
         let unlocked = unsealer.unlock(&mut input)?;
-        let written = self.begin(&unlocked)?;
+        let written = self.begin(&unlocked, self.floor.or(unsealer.demands.floor))?;
         written.begun.write_header(&mut output)?;
         let run = written.begun.run(self.threads);
         let run = Run { digest: digest || run.digest, ..run };
@@ -187,25 +187,20 @@ impl<'a> Rewrap<'a> {
         Ok(Written { digest, ..written })
     }
 
-    /// All up to the payload.
-    fn begin(&self, unlocked: &Unlocked) -> Result<Written<'a>, Error> {
+    /// All up to the payload. What opened below the floor is not written there again (R6).
+    fn begin(&self, unlocked: &Unlocked, floor: Option<&Floor>) -> Result<Written<'a>, Error> {
         let header = &unlocked.header;
         if let Some(index) = self.drop.iter().find(|index| header.slots().get(**index).is_none()) {
             return Err(Error::NoSuchSlot(index.to_string()));
         }
         let refreshed = self.refreshed(unlocked)?;
         let notes = self.notes(header)?;
-        if let Some(floor) = self.floor {
+        if let Some(floor) = floor {
             floor.check_epoch(notes.epoch.unwrap_or(0))?;
         }
 
-        let mut slots = New {
-            of: unlocked,
-            floor: self.floor,
-            draw: Draw::new()?,
-            made: Vec::new(),
-            machines: Vec::new(),
-        };
+        let mut slots =
+            New { of: unlocked, floor, draw: Draw::new()?, made: Vec::new(), machines: Vec::new() };
         let mut kept_opener = None;
         for (index, slot) in header.slots().iter().enumerate() {
             match &refreshed {
@@ -214,6 +209,9 @@ impl<'a> Rewrap<'a> {
                 _ => {
                     if index == unlocked.slot {
                         kept_opener = Some(slots.made.len());
+                        if let (Some(floor), Opener::Machine(request)) = (floor, slot.opener()) {
+                            floor.check(request)?;
+                        }
                     }
                     slots.made.push(Made::kept(slot.clone()));
                 }
@@ -224,7 +222,7 @@ impl<'a> Rewrap<'a> {
         if made.is_empty() && !self.force {
             return Err(Error::LastOpener);
         }
-        let is_known = self.vouch || matches!(unlocked.origin(), Origin::Machine | Origin::Proved);
+        let is_known = self.vouch || unlocked.origin() == Origin::Proved;
         let writer = match (&unlocked.machine_key, kept_opener) {
             _ if !is_known => Writer::Unknown,
             (Some(key), Some(index)) => Writer::Kept(index, key),
@@ -303,7 +301,7 @@ impl Written<'_> {
 /// The slots of the new header, in their order, as they are made.
 struct New<'u, 'a> {
     of: &'u Unlocked,
-    floor: Option<&'a Floor>,
+    floor: Option<&'u Floor>,
     draw: Draw,
     made: Vec<Made>,
     machines: Vec<(usize, &'a dyn Tee)>,

@@ -69,7 +69,18 @@ pub struct Ring<'a> {
     opened: Opened,
 }
 
-/// One generation of a ring.
+/// One generation of a ring. Its key is a secret (R96):
+///
+/// ```compile_fail
+/// fn printed(key: &bulla::RingKey) {
+///     println!("{key:?}");
+/// }
+/// ```
+/// ```compile_fail
+/// fn copied(key: &bulla::RingKey) -> bulla::RingKey {
+///     key.clone()
+/// }
+/// ```
 pub struct RingKey {
     generation: u32,
     id: [u8; 16],
@@ -266,7 +277,8 @@ impl<'a> Ring<'a> {
                 if !edit(&mut read.content)? {
                     return Err(Stop::Unchanged(Box::new(read)));
                 }
-                let sealer = self.renewal(created).sealer(&read.opened.header)?;
+                let renewal = self.renewal(created);
+                let sealer = renewal.sealer(&read.opened.header, read.opened.origin, &self.unsealer)?;
                 stored::write(new, &sealer, &read.content)?;
                 Ok(read.content)
             },
@@ -306,9 +318,6 @@ impl<'a> Ring<'a> {
         };
         if let Some(created) = created {
             rotate = rotate.created(created);
-        }
-        if let Some(floor) = self.unsealer.demands.floor {
-            rotate = rotate.floor(floor);
         }
         rotate
     }

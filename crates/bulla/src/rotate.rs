@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use bulla_tee::{Floor, KeyRequest, PlatformState, Tee};
+use bulla_tee::{Floor, KeyRequest, Tee};
 
 use crate::header::{Header, Notes};
 use crate::journal::{Changed, Journal};
@@ -12,10 +12,14 @@ use crate::recipient::RecipientOpener;
 use crate::sealer::NewOpener;
 use crate::slot::{Opener, Slot};
 use crate::threshold::ThresholdOpener;
-use crate::{Error, Sealer, Unsealer};
+use crate::{Error, Origin, Sealer, Unsealer};
 
 /// Gives an envelope a new file key and encrypts its payload anew, for the openers that it has, less those that are dropped. What
 /// once knew the old file key, by a slot that was dropped or by a leak, learns nothing of what the new one seals (R82).
+///
+/// Whoever knows the old file key could also have added a slot for somebody else before. So recipients are carried over only if
+/// this machine proves that it wrote the header that names them, if their private keys are at hand, or if the caller names them
+/// ([`Unsealer::expect_recipients`]) or [vouches](Self::vouch) for them.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -36,18 +40,20 @@ pub struct Rotate<'a> {
     epoch: Option<u64>,
     created: Option<u64>,
     floor: Option<&'a Floor>,
+    vouch: bool,
     threads: Option<NonZeroUsize>,
 }
 
 impl<'a> Rotate<'a> {
     /// With `tee` to make this machine's slots anew.
     pub fn new(tee: &'a dyn Tee) -> Self {
-        Self { tee: Some(tee), drop: Vec::new(), epoch: None, created: None, floor: None, threads: None }
+        Self { tee: Some(tee), ..Self::without_machine() }
     }
 
     /// Without a machine: what has machine slots cannot be rotated then, unless they are dropped.
     pub fn without_machine() -> Self {
-        Self { tee: None, drop: Vec::new(), epoch: None, created: None, floor: None, threads: None }
+        let (drop, epoch, created, floor, threads) = (Vec::new(), None, None, None, None);
+        Self { tee: None, drop, epoch, created, floor, vouch: false, threads }
     }
 
     /// Leaves out the slot at `index` of the present header: its opener is revoked.
@@ -68,9 +74,16 @@ impl<'a> Rotate<'a> {
         self
     }
 
-    /// Refuses to write what is below a floor (R6).
+    /// Refuses to write what is below a floor (R6); that of the [`Unsealer`], if not set.
     pub fn floor(mut self, floor: &'a Floor) -> Self {
         self.floor = Some(floor);
+        self
+    }
+
+    /// As [`Rewrap::vouch`](crate::Rewrap::vouch): has the machine say that it wrote what it finds here, recipients included,
+    /// though that was not proved to it.
+    pub fn vouch(mut self) -> Self {
+        self.vouch = true;
         self
     }
 
@@ -86,7 +99,8 @@ impl<'a> Rotate<'a> {
     ///
     /// # Errors
     /// Those of [`Unsealer::unseal_stream`]; [`Error::NotCarried`] for a slot that only another machine or identity can make;
-    /// [`Error::NoSuchSlot`], [`Error::LastOpener`]; those of [`Sealer::seal`].
+    /// [`Error::NoOrigin`] for recipients that nobody vouches for; [`Error::NoSuchSlot`], [`Error::LastOpener`]; those of
+    /// [`Sealer::seal`].
     pub fn run(
         &self,
         unsealer: &Unsealer<'_>,
@@ -94,10 +108,13 @@ impl<'a> Rotate<'a> {
         output: impl Write + Send,
     ) -> Result<Header, Error> {
         let mut secret = unsealer.reader(input)?;
-        let sealer = self.sealer(secret.header())?;
+        let sealer = self.sealer(secret.header(), secret.origin(), unsealer)?;
         let sealed = sealer.seal_stream(&mut secret, output);
         // What the reader found is the reason, whatever the sealer made of it.
-        secret.finish().and(sealed)
+        match secret.take_failure() {
+            Some(failure) => Err(failure),
+            None => sealed.and_then(|header| secret.finish().map(|_| header)),
+        }
     }
 
     /// As [`run`](Self::run), for the file at `path`, through its [`Journal`]: the new envelope is read back and opened whole before
@@ -123,23 +140,39 @@ impl<'a> Rotate<'a> {
         )
     }
 
-    /// A sealer to the openers of `header`, less those that are dropped.
-    pub(crate) fn sealer(&self, header: &Header) -> Result<Sealer<'a>, Error> {
+    /// A sealer to the openers of `header`, less those that are dropped. `origin` is what is known of it.
+    pub(crate) fn sealer<'b>(
+        &'b self,
+        header: &Header,
+        origin: Origin,
+        unsealer: &'b Unsealer<'b>,
+    ) -> Result<Sealer<'b>, Error> {
         if let Some(index) = self.drop.iter().find(|index| header.slots().get(**index).is_none()) {
             return Err(Error::NoSuchSlot(index.to_string()));
         }
         let mut sealer = Sealer::new(header.context()).notes(self.notes(header)?);
         let slots = header.slots().iter().enumerate().filter(|(index, _)| !self.drop.contains(index));
-        let mut openers = 0;
+        let is_known = self.vouch || origin == Origin::Proved;
+        let mut kept = Vec::new();
         for (index, slot) in slots {
             let not_carried = Error::NotCarried { index, kind: slot.kind() };
             sealer = sealer.opener(self.renewed(slot)?.ok_or(not_carried)?);
-            openers += 1;
+            if !is_known && slot.recipients().any(|recipient| !unsealer.knows(recipient)) {
+                return Err(Error::NoOrigin(
+                    "who once had its key can have added recipients, so say which you expect, or vouch for them",
+                ));
+            }
+            kept.push(slot);
         }
-        if openers == 0 {
+        if kept.is_empty() {
             return Err(Error::LastOpener);
         }
-        if let Some(floor) = self.floor {
+        if !is_known {
+            sealer = sealer.without_origin();
+        } else if kept.iter().any(|slot| matches!(slot.opener(), Opener::Machine(_))) {
+            sealer = sealer.prove_origin();
+        }
+        if let Some(floor) = self.floor.or(unsealer.demands.floor) {
             sealer = sealer.floor(floor);
         }
         if let Some(threads) = self.threads {
@@ -173,10 +206,14 @@ impl<'a> Rotate<'a> {
     }
 }
 
+/// Whether the machine gives the key. That it could not be asked is no answer.
 fn is_for(request: &KeyRequest, tee: &dyn Tee) -> Result<bool, Error> {
-    let identity = tee.identity()?;
-    let registers = request.opens_under(&identity, &PlatformState::here(&identity)).into_result();
-    Ok(registers.is_ok() && tee.derive(request).is_ok())
+    use bulla_tee::Error::{OtherIdentity, OtherMachine, TcbTooOld, WrongBackend};
+    match tee.derive(request) {
+        Ok(_) => Ok(true),
+        Err(OtherIdentity(_) | OtherMachine | TcbTooOld { .. } | WrongBackend { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn recipient<'a>(opener: &RecipientOpener) -> NewOpener<'a> {

@@ -40,6 +40,8 @@ pub struct Sealer<'a> {
     openers: Vec<NewOpener<'a>>,
     pub(crate) notes: Notes,
     floor: Option<&'a Floor>,
+    /// Whether a machine says that it wrote this; if not set, where others open it too.
+    origin: Option<bool>,
     threads: Option<NonZeroUsize>,
 }
 
@@ -72,6 +74,7 @@ impl<'a> Sealer<'a> {
             openers: Vec::new(),
             notes: Notes::default(),
             floor: None,
+            origin: None,
             threads: None,
         }
     }
@@ -115,6 +118,14 @@ impl<'a> Sealer<'a> {
         self
     }
 
+    /// Has the machine say that it wrote the envelope also where nobody else opens it, so that
+    /// [`Unsealer::require_origin`](crate::Unsealer::require_origin) accepts it. Where others open it too, the machine says so anyway.
+    /// It costs a hash of the payload.
+    pub fn prove_origin(mut self) -> Self {
+        self.origin = Some(true);
+        self
+    }
+
     /// How many threads encrypt a large secret; as many as there are processors, if not set. 1 is this thread alone.
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = Some(threads);
@@ -126,6 +137,12 @@ impl<'a> Sealer<'a> {
         self
     }
 
+    /// Has no machine say that it wrote the envelope.
+    pub(crate) fn without_origin(mut self) -> Self {
+        self.origin = Some(false);
+        self
+    }
+
     pub(crate) fn notes(mut self, notes: Notes) -> Self {
         self.notes = notes;
         self
@@ -134,7 +151,8 @@ impl<'a> Sealer<'a> {
     /// Seals a secret that is in memory.
     ///
     /// # Errors
-    /// [`Error::InvalidContext`]; [`Error::Invalid`] for labels, thresholds or epochs that cannot be, and without any opener;
+    /// [`Error::InvalidContext`]; [`Error::Invalid`] for labels, thresholds or epochs that cannot be, without any opener, and for
+    /// an origin without a machine;
     /// [`Error::Machine`], [`Error::Rollback`] below the floor, and [`Error::Entropy`]. Nothing was sealed then.
     pub fn seal(&self, secret: &[u8]) -> Result<Vec<u8>, Error> {
         let mut sealed = Vec::with_capacity(1024 + secret.len() + secret.len() / 1024);
@@ -179,6 +197,10 @@ impl<'a> Sealer<'a> {
                 "name an opener: a machine, a recipient or a threshold of recipients",
             ));
         }
+        let for_machine = |opener: &NewOpener<'_>| matches!(opener, NewOpener::Machine(..));
+        if self.origin == Some(true) && !self.openers.iter().any(for_machine) {
+            return Err(Error::Invalid("only a machine proves that it wrote something: name one"));
+        }
         if let Some(floor) = self.floor {
             floor.check_epoch(self.notes.epoch.unwrap_or(0))?;
         }
@@ -189,7 +211,9 @@ impl<'a> Sealer<'a> {
             self.openers.iter().map(|opener| opener.make(self.floor, &fixed, &file_key, draw.array()?));
         let slots = slots.collect::<Result<_, _>>()?;
         let payload_key = file_key.payload_key(&fixed);
-        let begun = Begun::new(&file_key, fixed, self.notes.clone(), slots, &Writer::Made)?;
+        let is_said = self.origin.unwrap_or_else(|| !self.openers.iter().all(for_machine));
+        let writer = if is_said { Writer::Made } else { Writer::Unknown };
+        let begun = Begun::new(&file_key, fixed, self.notes.clone(), slots, &writer)?;
         Ok((begun, payload_key))
     }
 }
@@ -206,6 +230,7 @@ impl NewOpener<'_> {
         match self {
             Self::Machine(tee, policy) => {
                 let (request, key) = tee.bind(policy)?;
+                refuse_zero(&key)?;
                 if let Some(floor) = floor {
                     floor.check(&request)?;
                 }
@@ -224,6 +249,14 @@ impl NewOpener<'_> {
     }
 }
 
+/// Refuses the key that a broken machine gives to everyone, whichever backend it has (R13).
+pub(crate) fn refuse_zero(key: &DerivedKey) -> Result<(), Error> {
+    if key.is_zero() {
+        return Err(bulla_tee::Error::Zero("sealing key").into());
+    }
+    Ok(())
+}
+
 /// Refuses an epoch below the least that is accepted (R66). None counts as 0.
 pub(crate) fn check_epoch(epoch: Option<u64>, at_least: u64) -> Result<(), Error> {
     let found = epoch.unwrap_or(0);
@@ -240,9 +273,9 @@ pub(crate) struct Begun {
     origin: Option<OriginKey>,
 }
 
-/// Whose key makes the trailer, where slots of other kinds stand beside those of machines.
+/// Whose key makes the trailer.
 pub(crate) enum Writer<'a> {
-    /// Nobody's: that the machine wrote what is here was not proved.
+    /// Nobody's: that a machine wrote what is here was not proved, or nobody asked.
     Unknown,
     /// That of a machine slot that is kept, at its place.
     Kept(usize, &'a DerivedKey),
@@ -266,9 +299,7 @@ impl Begun {
                 made.find_map(|(index, made)| Some((index, made.machine_key.as_ref()?)))
             }
         };
-        let others = slots.iter().any(|made| !matches!(made.slot.opener(), Opener::Machine(_)));
         let origin = writer
-            .filter(|_| others)
             .and_then(|(index, key)| Some((index, slots.get(index)?.slot.origin_key(key.expose(), &fixed))));
         let (index, origin) = origin.map(|(index, key)| (index, OriginKey::new(key))).unzip();
         let slots = slots.into_iter().map(|made| made.slot).collect();

@@ -1,13 +1,16 @@
 //! Slots: each wraps the file key for one opener.
 
+use std::iter;
+
 use bulla_crypto::{Info, Secret, hkdf, sha256};
 use bulla_tee::{KeyRequest, Register};
 
 use crate::Error;
-use crate::file_key::{FileKey, WRAPPED_LEN};
+use crate::file_key::FileKey;
 use crate::header::{Fixed, RawSlot};
-use crate::recipient::RecipientOpener;
+use crate::recipient::{Recipient, RecipientOpener};
 use crate::threshold::ThresholdOpener;
+use crate::wrapped::WRAPPED_LEN;
 
 /// One opener of an envelope, and the file key wrapped for it.
 #[derive(Clone, Debug)]
@@ -70,6 +73,15 @@ impl Slot {
     /// Who opens it.
     pub fn opener(&self) -> &Opener {
         &self.opener
+    }
+
+    /// Whose private keys open it: of one, of several together, of nobody if it is a machine's.
+    pub fn recipients(&self) -> Box<dyn Iterator<Item = &Recipient> + '_> {
+        match &self.opener {
+            Opener::Machine(_) => Box::new(iter::empty()),
+            Opener::Recipient(opener) => Box::new(iter::once(opener.recipient())),
+            Opener::Threshold(opener) => Box::new(opener.recipients()),
+        }
     }
 
     /// 32 random bytes that tell this slot from every other.

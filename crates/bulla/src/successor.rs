@@ -11,6 +11,9 @@
 //! Nothing secret travels, and whatever stops in between leaves an envelope that the present identity opens as before.
 //! The format of a request is in `docs/spec/successor.md`.
 //!
+//! Both identities are SGX enclaves or TDX guests, each of either kind. A guest is a [`Tee`] with a key of its own, which its key
+//! provider gives it (`bulla_client::ProviderTee`), and the upgrade names all its registers: [`Upgrade::Guest`].
+//!
 //! ```
 //! use bulla::successor::{Adopt, Request, Upgrade};
 //! use bulla::{Rewrap, Unsealer};
@@ -46,7 +49,11 @@ use minicbor::{Decode, Encode};
 
 use bulla_crypto::{Kem, RoleHash};
 use bulla_tee::sgx::arch::flags;
-use bulla_tee::{Evidence, EvidenceKind, Floor, Identity, Policy, ReportData, SgxIdentity, Tee};
+use bulla_tee::tdx::attributes;
+use bulla_tee::{
+    Evidence, EvidenceKind, Floor, GuestRegisters, Identity, Policy, ReportData, SgxIdentity, TdxIdentity,
+    Tee,
+};
 
 use crate::journal::Changed;
 use crate::{Error, Header, Recipient, RecipientKey, Rewrap, Sealer, Unsealer, file};
@@ -64,13 +71,13 @@ pub struct Request {
     quote: Vec<u8>,
 }
 
-/// Whom the present identity lets in. Debug enclaves are in none.
+/// Whom the present identity lets in. Debug enclaves and debug guests are in none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Upgrade {
-    /// Exactly this program, by its MRENCLAVE.
+    /// Exactly this enclave, by its MRENCLAVE.
     Measurement([u8; 32]),
-    /// The programs of one product of a signer, from a version on.
+    /// The enclaves of one product of a signer, from a version on.
     Signer {
         /// MRSIGNER.
         signer: [u8; 32],
@@ -79,6 +86,9 @@ pub enum Upgrade {
         /// The lowest ISVSVN.
         min_svn: u16,
     },
+    /// Exactly this TDX guest, by all the registers that its sealing key is bound to (R26). A register that is left out would
+    /// let in whatever the host puts there.
+    Guest(Box<GuestRegisters>),
 }
 
 #[derive(Encode, Decode)]
@@ -98,11 +108,11 @@ impl Request {
     /// The largest encoding, in bytes: a quote of 32 KiB fits.
     pub const LIMIT: usize = 40 * 1024;
 
-    /// A request of the enclave `tee`, with a new key. Also returns the private key, sealed to exactly this enclave: [`key`]
-    /// opens it.
+    /// A request of the enclave or guest `tee`, with a new key. Also returns the private key, sealed to exactly this enclave or
+    /// guest: [`key`] opens it. A guest that extends a run-time register afterwards is another one from then on.
     ///
     /// # Errors
-    /// [`Error::Machine`] where the machine is no enclave or gets no quote; [`Error::Entropy`].
+    /// [`Error::Machine`] where the machine gets no quote, or no key, as a TDX guest without its provider; [`Error::Entropy`].
     pub fn new(tee: &dyn Tee) -> Result<(Self, Vec<u8>), Error> {
         let key = RecipientKey::generate(Kem::XWing)?;
         let data = report_data(key.recipient());
@@ -110,12 +120,14 @@ impl Request {
             Evidence::Simulated(evidence) => *evidence,
             evidence => evidence,
         };
-        let Evidence::SgxQuote(quote) = evidence else {
-            let (machine, what) = ("a machine that is no SGX enclave", "ask to be a successor");
+        let (Evidence::SgxQuote(quote) | Evidence::TdxQuote(quote)) = evidence else {
+            let (machine, what) = ("a machine without DCAP quotes", "ask to be a successor");
             return Err(bulla_tee::Error::Unsupported { machine, what }.into());
         };
-        let secret =
-            Sealer::new(SECRET_CONTEXT).machine(tee, Policy::measurement()).seal(key.to_text().expose())?;
+        let secret = Sealer::new(SECRET_CONTEXT)
+            .machine(tee, Policy::measurement())
+            .prove_origin()
+            .seal(key.to_text().expose())?;
         Ok((Self { recipient: key.recipient().clone(), quote }, secret))
     }
 
@@ -162,6 +174,15 @@ impl Request {
         report_data(&self.recipient)
     }
 
+    /// Refuses a quote that was made for another key, or for anything else. `carried` is its report data. Before somebody looks
+    /// at whom a quote shows, and part of [`accept`](Self::accept).
+    ///
+    /// # Errors
+    /// [`Error::RequestForOtherKey`].
+    pub fn require_report_data(&self, carried: &[u8; 64]) -> Result<(), Error> {
+        if carried == self.report_data().as_bytes() { Ok(()) } else { Err(Error::RequestForOtherKey) }
+    }
+
     /// The recipient to make a slot for, if the quote was made for it and shows whom the upgrade is for. `shown` and `carried`
     /// are what the *verified* quote says: who runs, and its report data.
     ///
@@ -176,26 +197,21 @@ impl Request {
         carried: &[u8; 64],
         upgrade: &Upgrade,
     ) -> Result<&Recipient, Error> {
-        if carried != self.report_data().as_bytes() {
-            return Err(Error::RequestForOtherKey);
-        }
-        let Identity::Sgx(shown) = shown else {
-            return Err(other("kind of machine", "not an SGX enclave", "an SGX enclave"));
-        };
+        self.require_report_data(carried)?;
         upgrade.admits(shown)?;
         Ok(&self.recipient)
     }
 }
 
 impl Upgrade {
-    fn admits(&self, shown: &SgxIdentity) -> Result<(), Error> {
-        let found = shown.attributes.flags;
-        if found & flags::DEBUG != 0 || found & flags::INIT == 0 {
-            return Err(other("ATTRIBUTES", &format!("{found:016x}"), "an enclave without DEBUG"));
-        }
-        match self {
-            Self::Measurement(wanted) => same("MRENCLAVE", &shown.mrenclave, wanted),
-            Self::Signer { signer, product, min_svn } => {
+    fn admits(&self, shown: &Identity) -> Result<(), Error> {
+        match (self, shown) {
+            (Self::Measurement(wanted), Identity::Sgx(shown)) => {
+                refuse_debug_enclave(shown)?;
+                same("MRENCLAVE", &shown.mrenclave, wanted)
+            }
+            (Self::Signer { signer, product, min_svn }, Identity::Sgx(shown)) => {
+                refuse_debug_enclave(shown)?;
                 same("MRSIGNER", &shown.mrsigner, signer)?;
                 if shown.isv_prod_id != *product {
                     return Err(other("ISVPRODID", &shown.isv_prod_id.to_string(), &product.to_string()));
@@ -205,11 +221,42 @@ impl Upgrade {
                 }
                 Ok(())
             }
+            (Self::Guest(wanted), Identity::Tdx(shown)) => {
+                refuse_debug_guest(shown)?;
+                let found = GuestRegisters::from(shown.as_ref());
+                let mut pairs = found.named().into_iter().zip(wanted.named());
+                pairs.try_for_each(|((register, found), (_, wanted))| same(register, found, wanted))
+            }
+            (Self::Measurement(_) | Self::Signer { .. }, _) => {
+                Err(other("kind of machine", "not an SGX enclave", "an SGX enclave"))
+            }
+            (Self::Guest(_), _) => Err(other("kind of machine", "not a TDX guest", "a TDX guest")),
         }
     }
 }
 
-fn same(register: &'static str, found: &[u8; 32], wanted: &[u8; 32]) -> Result<(), Error> {
+/// R23, whatever the caller's verifier let through; so the next one.
+fn refuse_debug_enclave(shown: &SgxIdentity) -> Result<(), Error> {
+    let found = shown.attributes.flags;
+    if found & flags::DEBUG != 0 || found & flags::INIT == 0 {
+        return Err(other("ATTRIBUTES", &format!("{found:016x}"), "an enclave without DEBUG"));
+    }
+    Ok(())
+}
+
+fn refuse_debug_guest(shown: &TdxIdentity) -> Result<(), Error> {
+    let found = shown.attributes;
+    if found & attributes::TUD != 0 {
+        return Err(other(
+            "ATTRIBUTES",
+            &format!("{found:016x}"),
+            "a guest without DEBUG or another TUD bit",
+        ));
+    }
+    Ok(())
+}
+
+fn same<const N: usize>(register: &'static str, found: &[u8; N], wanted: &[u8; N]) -> Result<(), Error> {
     if found == wanted {
         return Ok(());
     }
@@ -225,7 +272,7 @@ fn report_data(recipient: &Recipient) -> ReportData {
     RoleHash::new(bulla_crypto::Role::Successor, &[("kem", &kem), ("public key", recipient.key().as_bytes())])
 }
 
-/// The private key of a request, which [`Request::new`] sealed to the enclave `tee`.
+/// The private key of a request, which [`Request::new`] sealed to the enclave or guest `tee`.
 ///
 /// # Errors
 /// Those of [`Unsealer::unseal_stream`]; [`Error::BadKey`].
@@ -303,7 +350,7 @@ fn opens(by_machine: &Unsealer<'_>, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bulla_sim::{EnclaveIdentity, Machine};
+    use bulla_sim::{EnclaveIdentity, Machine, TdDescription};
 
     use super::*;
 
@@ -321,6 +368,37 @@ mod tests {
         let Identity::Sgx(mut identity) = tee.identity().unwrap() else { panic!("an enclave") };
         change(&mut identity);
         Identity::Sgx(identity)
+    }
+
+    fn guest(change: impl FnOnce(&mut TdxIdentity)) -> Identity {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::create(folder.path().join("machine")).unwrap();
+        let tee = machine.guest(TdDescription::default_guest());
+        let Identity::Tdx(mut identity) = tee.identity().unwrap() else { panic!("a guest") };
+        change(&mut identity);
+        Identity::Tdx(identity)
+    }
+
+    /// The registers that its key is bound to.
+    fn bound(guest: &mut TdxIdentity) -> [&mut [u8; 48]; 9] {
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = &mut guest.rtmr;
+        [
+            &mut guest.mrtd,
+            rtmr0,
+            rtmr1,
+            rtmr2,
+            rtmr3,
+            &mut guest.mrconfigid,
+            &mut guest.mrowner,
+            &mut guest.mrownerconfig,
+            &mut guest.mrservicetd,
+        ]
+    }
+
+    /// For exactly the guest above.
+    fn exactly_the_guest() -> Upgrade {
+        let Identity::Tdx(shown) = guest(|_| {}) else { panic!("a guest") };
+        Upgrade::Guest(Box::new(GuestRegisters::from(shown.as_ref())))
     }
 
     fn code(shown: &Identity, upgrade: &Upgrade) -> &'static str {
@@ -396,12 +474,73 @@ mod tests {
         }
     }
 
+    /// R26, R79: all nine registers, each bit of them.
+    #[test]
+    fn r26_a_guest_is_admitted_by_every_bound_register() {
+        let upgrade = exactly_the_guest();
+        assert_eq!(code(&guest(|_| {}), &upgrade), "ok");
+        let names = [
+            "MRTD",
+            "RTMR0",
+            "RTMR1",
+            "RTMR2",
+            "RTMR3",
+            "MRCONFIGID",
+            "MROWNER",
+            "MROWNERCONFIG",
+            "MRSERVICETD",
+        ];
+        let request = known();
+        let carried = *request.report_data().as_bytes();
+        for (index, name) in names.iter().enumerate() {
+            for at in [0, 47] {
+                let other = guest(|guest| bound(guest)[index][at] ^= 0x10);
+                let refused = request.accept(&other, &carried, &upgrade).unwrap_err();
+                assert_eq!(refused.code(), "successor.other_identity");
+                assert!(refused.to_string().contains(&format!("its {name} is")), "{refused}");
+            }
+        }
+        // An update of the TDX module makes no other guest.
+        let updated = guest(|guest| (guest.mrseam, guest.tee_tcb_svn) = ([9; 48], [9; 16]));
+        assert_eq!(code(&updated, &upgrade), "ok");
+    }
+
+    /// R23, R79: DEBUG and the other bits of its group.
+    #[test]
+    fn r23_a_debug_guest_is_never_admitted() {
+        let upgrade = exactly_the_guest();
+        for bit in 0..8 {
+            let debug = guest(|guest| guest.attributes |= 1 << bit);
+            assert_eq!(code(&debug, &upgrade), "successor.other_identity", "{bit}");
+        }
+    }
+
+    /// An upgrade is for one kind of machine, and a machine is of one kind.
+    #[test]
+    fn an_enclave_is_no_guest_and_a_guest_no_enclave() {
+        let family = Upgrade::Signer { signer: [2; 32], product: 3, min_svn: 0 };
+        for upgrade in [Upgrade::Measurement([1; 32]), family] {
+            assert_eq!(code(&guest(|_| {}), &upgrade), "successor.other_identity");
+        }
+        assert_eq!(code(&enclave(|_| {}), &exactly_the_guest()), "successor.other_identity");
+    }
+
+    /// A guest without its provider has no key to keep a secret with.
+    #[test]
+    fn a_guest_without_a_key_asks_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine::create(folder.path().join("machine")).unwrap();
+        let refused = Request::new(&machine.guest(TdDescription::default_guest())).unwrap_err();
+        assert_eq!(refused.code(), "machine.unsupported");
+    }
+
     /// R79: a quote is for one key and for one role.
     #[test]
     fn r79_evidence_for_another_key_is_refused() {
         let request = known();
         let other = RecipientKey::generate(Kem::X25519).unwrap();
-        let shown = enclave(|_| {});
+        let enclave = (enclave(|_| {}), Upgrade::Measurement([1; 32]));
+        let guest = (guest(|_| {}), exactly_the_guest());
         for carried in [
             report_data(other.recipient()),
             RoleHash::new(
@@ -409,8 +548,14 @@ mod tests {
                 &[("kem", &[0, 0x20]), ("public key", request.recipient.key().as_bytes())],
             ),
         ] {
-            let refused = request.accept(&shown, carried.as_bytes(), &Upgrade::Measurement([1; 32]));
-            assert_eq!(refused.unwrap_err().code(), "successor.other_key");
+            for (shown, upgrade) in [&enclave, &guest] {
+                let refused = request.accept(shown, carried.as_bytes(), upgrade);
+                assert_eq!(refused.unwrap_err().code(), "successor.other_key");
+            }
+            assert_eq!(
+                request.require_report_data(carried.as_bytes()).unwrap_err().code(),
+                "successor.other_key"
+            );
         }
     }
 }

@@ -3,18 +3,16 @@
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
-use bulla_crypto::{AeadKey, Info, NONCE_LEN, Secret, SecretBytes, SystemRandom, TAG_LEN, sha256, sharing};
+use bulla_crypto::{Info, Secret, SecretBytes, SystemRandom, sha256, sharing};
 
 use crate::header::{Fixed, Header};
 use crate::recipient::{Recipient, RecipientKey, encapsulate};
+use crate::wrapped::{WRAPPED_LEN, unwrap, wrap};
 use crate::{Error, Opener};
 
 const LABEL: &str = "bulla/envelope/share/v1";
 const MAX_SHARES: usize = 16;
 const SHARE_LEN: usize = 32;
-const ENCRYPTED_LEN: usize = SHARE_LEN + TAG_LEN;
-/// A share key is exported under a fresh encapsulation and encrypts one share (R57).
-const NONCE: [u8; NONCE_LEN] = [0; NONCE_LEN];
 const SHARE_PREFIX: &str = "bulla-share-1:";
 
 /// The opener of a slot for `k` of `n` recipients.
@@ -28,13 +26,24 @@ pub struct ThresholdOpener {
 struct EncryptedShare {
     recipient: Recipient,
     encapsulated: Vec<u8>,
-    ciphertext: [u8; ENCRYPTED_LEN],
+    ciphertext: [u8; WRAPPED_LEN],
     commitment: [u8; 32],
 }
 
 /// One holder's part of what opens a threshold slot. Too few of them say nothing; enough of them open the envelope.
 ///
-/// A holder takes it out of the envelope with [`Share::take`] and gives it to whoever recovers.
+/// A holder takes it out of the envelope with [`Share::take`] and gives it to whoever recovers. It is a secret (R96):
+///
+/// ```compile_fail
+/// fn printed(share: bulla::Share) {
+///     println!("{share:?}");
+/// }
+/// ```
+/// ```compile_fail
+/// fn copied(share: &bulla::Share) -> bulla::Share {
+///     share.clone()
+/// }
+/// ```
 pub struct Share {
     /// The salt of the slot that it is for.
     slot: [u8; 32],
@@ -122,7 +131,7 @@ struct ShareCbor<'a> {
     #[cbor(b(2), with = "minicbor::bytes")]
     encapsulated: &'a [u8],
     #[cbor(n(3), with = "minicbor::bytes")]
-    ciphertext: [u8; ENCRYPTED_LEN],
+    ciphertext: [u8; WRAPPED_LEN],
     #[cbor(n(4), with = "minicbor::bytes")]
     commitment: [u8; 32],
 }
@@ -156,11 +165,7 @@ impl ThresholdOpener {
         let shares = recipients.iter().zip(&values).zip(1..).map(|((recipient, value), index)| {
             let place = Place { threshold, count, index };
             let (encapsulated, share_key) = encapsulate(recipient, &place.info(fixed), LABEL)?;
-            let mut ciphertext = [0; ENCRYPTED_LEN];
-            if let Some((text, tag)) = ciphertext.split_first_chunk_mut::<SHARE_LEN>() {
-                *text = *value.expose();
-                tag.copy_from_slice(&AeadKey::new(&share_key).seal(&NONCE, &[], text));
-            }
+            let ciphertext = wrap(value, &share_key);
             let commitment = commitment(value, index, salt, fixed);
             Ok(EncryptedShare { recipient: recipient.clone(), encapsulated, ciphertext, commitment })
         });
@@ -250,15 +255,7 @@ impl EncryptedShare {
     fn decrypt(&self, key: &RecipientKey, place: &Place, fixed: &Fixed) -> Result<Secret<SHARE_LEN>, Error> {
         let wrong = || Error::ShareWrong { index: place.index };
         let share_key = key.export(&place.info(fixed), &self.encapsulated, LABEL).map_err(|_| wrong())?;
-        let (Some(text), Some(tag)) = (self.ciphertext.first_chunk(), self.ciphertext.last_chunk()) else {
-            return Err(wrong());
-        };
-        let mut result = Ok(());
-        let value = Secret::fill_with(|value| {
-            *value = *text;
-            result = AeadKey::new(&share_key).open(&NONCE, &[], value, tag);
-        });
-        result.map(|()| value).map_err(|_| wrong())
+        unwrap(&self.ciphertext, &share_key).map_err(|_| wrong())
     }
 }
 

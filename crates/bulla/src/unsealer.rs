@@ -13,7 +13,7 @@ use crate::file_key::FileKey;
 use crate::header::{Header, check_context, read_array};
 use crate::origin::{OriginKey, TRAILER_LEN};
 use crate::recipient::{Recipient, RecipientKey};
-use crate::sealer::check_epoch;
+use crate::sealer::{check_epoch, refuse_zero};
 use crate::slot::{Opener, Slot};
 use crate::stream::{self, HoldBack, Run};
 use crate::threshold::{Share, ThresholdOpener};
@@ -39,7 +39,7 @@ pub(crate) struct Demands<'a> {
     below_floor: bool,
     pub(crate) anchor: Option<(&'a dyn Anchor, [u8; 16])>,
     recipients: Option<Vec<Recipient>>,
-    origin: bool,
+    pub(crate) origin: bool,
 }
 
 /// What is known of an envelope once it has opened.
@@ -59,14 +59,15 @@ pub struct Opened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// It has slots of machines alone. One of them wrote it, unless another opener had a slot once and was dropped without
-    /// a [`Rotate`](crate::Rotate): that one may know the file key.
+    /// It names machines alone. Who wrote it is not proved: whoever had a slot once knows the file key, and can write an envelope
+    /// without a slot of his own.
     Machine,
     /// The machine whose slot opened it wrote it.
     Proved,
     /// It says that a machine wrote it, and another opener was used, which cannot tell.
     Unchecked,
-    /// Nothing says who of its openers wrote it.
+    /// Nothing says who wrote it: any of its openers could have, and if it was opened by a private key, everybody who knows the
+    /// public key.
     Unknown,
 }
 
@@ -132,7 +133,9 @@ impl<'a> Unsealer<'a> {
         self
     }
 
-    /// Refuses envelopes that another opener than a machine could have written, unless this machine proves that it did.
+    /// Refuses envelopes unless this machine proves that it wrote them: it does where others open them too, and where it was
+    /// asked to with [`Sealer::prove_origin`](crate::Sealer::prove_origin). That only machines open it proves nothing: whoever had a
+    /// slot can leave it out.
     pub fn require_origin(mut self) -> Self {
         self.demands.origin = true;
         self
@@ -198,13 +201,22 @@ impl<'a> Unsealer<'a> {
 
     /// A reader of any part of the secret, which decrypts no more than the chunks that it is asked for. The last chunk is
     /// authenticated first, and the length taken only from it. It cannot check an origin, so [`Opened::origin`] is never
-    /// [`Origin::Proved`] there.
+    /// [`Origin::Proved`] there, and where one is demanded there is no such reader.
     ///
     /// # Errors
     /// As [`unseal_stream`](Self::unseal_stream).
     pub fn range<R: Read + Seek>(&self, mut input: R) -> Result<RangeReader<R>, Error> {
+        if self.demands.origin {
+            return Err(Error::NoOrigin("a part of it cannot show who wrote the whole: open all of it"));
+        }
         let unlocked = self.unlock(&mut input)?;
         RangeReader::new(unlocked, input)
+    }
+
+    /// Whether the caller expects this recipient or has its key.
+    pub(crate) fn knows(&self, recipient: &Recipient) -> bool {
+        let expected = self.demands.recipients.iter().flatten();
+        expected.chain(self.keys.iter().map(|key| key.recipient())).any(|known| known == recipient)
     }
 
     /// Steps 1 to 14 of the specification: the header, and whoever opens it.
@@ -262,6 +274,7 @@ impl<'a> Unsealer<'a> {
                     floor.check(request)?;
                 }
                 let key = tee.derive(request)?;
+                refuse_zero(&key)?;
                 Ok((slot.unwrap(key.expose(), fixed)?, Some(key)))
             }
             Opener::Recipient(opener) => {
@@ -395,7 +408,10 @@ impl Unlocked {
 
     fn demand_origin(&self) -> Result<(), Error> {
         match self.origin() {
-            Origin::Machine | Origin::Proved => Ok(()),
+            Origin::Proved => Ok(()),
+            Origin::Machine => Err(Error::NoOrigin(
+                "it names machines alone, and none says that it wrote it; whoever had a slot once could have",
+            )),
             Origin::Unchecked => Err(Error::NoOrigin("open it with the machine that it names")),
             Origin::Unknown => {
                 Err(Error::NoOrigin("it also opens for others, any of whom can have written it"))

@@ -344,6 +344,13 @@ def combinations():
         origin="proved",
     )
     yield good(
+        "origin_alone_demanded",
+        "an origin beside no other slot, and the caller demands it",
+        Writer("origin_alone_demanded", origin=0),
+        reader(origin=True),
+        origin="proved",
+    )
+    yield good(
         "origin_real_machine",
         "a real machine and a threshold with an origin",
         Writer("origin_real_machine", [at_machine(GUEST), at_threshold(2, [ALICE, BOB])], origin=0),
@@ -408,13 +415,6 @@ def satisfied():
         "no recipient, and none is expected",
         Writer("recipients_none_expected"),
         reader(recipients=[]),
-    )
-    yield good(
-        "origin_of_machines_demanded",
-        "only machines can open it, so one of them wrote it",
-        Writer("origin_of_machines_demanded", [at_machine(OTHER_SIM), at_machine(SIM)]),
-        reader(origin=True),
-        slot=1,
     )
     cpusvn = SIM.registers["CPUSVN"]
     yield good(

@@ -507,6 +507,13 @@ def demands():
         reader(origin=True),
     )
     yield bad(
+        "origin_of_machines_unsaid",
+        "only machines can open it, none says that it wrote it, and the caller demands it",
+        "envelope.no_origin",
+        Writer("origin_of_machines_unsaid", [at_machine(OTHER_SIM), at_machine(SIM)]),
+        reader(origin=True),
+    )
+    yield bad(
         "origin_unchecked",
         "an origin, and another slot opened the envelope",
         "envelope.no_origin",

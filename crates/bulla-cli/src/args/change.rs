@@ -71,7 +71,9 @@ pub(crate) struct Rewrap {
 #[derive(Debug, Group)]
 #[command(after_help = "\
 A changed file is opened whole before it takes the place of the old one, which is kept beside it as .NAME.bulla-1 and still \
-opens for those that were dropped. What they have read they know: where that matters, change the secret too.")]
+opens for those that were dropped. What they have read they know: where that matters, change the secret too. Recipients stay \
+only if this machine wrote the envelope that names them, or with --expect, their --key, or --vouch: who is about to be dropped may \
+have added some.")]
 pub(crate) struct Rotate {
     #[command(flatten)]
     pub(crate) files: Files,
@@ -83,6 +85,10 @@ pub(crate) struct Rotate {
     /// Set the epoch; if it has one and none is given, it becomes the next
     #[arg(long, value_name = "N")]
     pub(crate) epoch: Option<u64>,
+
+    /// Say that this machine wrote it, recipients included, though it cannot check what it found
+    #[arg(long, requires = "context")]
+    pub(crate) vouch: bool,
 
     #[command(flatten)]
     pub(crate) openers: Openers,
@@ -106,7 +112,7 @@ pub(crate) struct Files {
 
     /// Remove the earlier copies that are kept beside a changed file. It erases nothing: snapshots and backups may have them
     #[arg(long, conflicts_with = "output")]
-    pub(crate) retire: bool,
+    pub(crate) prune: bool,
 
     /// How many threads work; as many as there are processors if not given
     #[arg(long, value_name = "N")]

@@ -33,6 +33,10 @@ pub(crate) struct Seal {
     #[arg(long, value_name = "NAME=VALUE", value_parser = label)]
     pub(crate) label: Vec<(String, String)>,
 
+    /// Have the machine prove that it wrote this also where nobody else opens it; where others do, it does so anyway
+    #[arg(long, conflicts_with = "no_machine")]
+    pub(crate) prove_origin: bool,
+
     /// Which generation of this secret it is, from 1
     #[arg(long, value_name = "N")]
     pub(crate) epoch: Option<u64>,

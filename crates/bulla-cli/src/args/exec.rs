@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, ValueHint};
 
-use super::Openers;
+use super::{Demands, Guest};
 use crate::command::exec::KeyOption;
 
 #[derive(Debug, Group)]
@@ -33,7 +33,14 @@ pub(crate) struct Exec {
     pub(crate) luks: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) openers: Openers,
+    pub(crate) guest: Guest,
+
+    /// Open the rings with the private key in this file, as `bulla recipient new` wrote it; then no machine is needed
+    #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
+    pub(crate) private_key: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) demands: Demands,
 
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]

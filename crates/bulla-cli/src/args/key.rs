@@ -90,6 +90,9 @@ pub(crate) struct KeyRotate {
     pub(crate) to: Option<u32>,
 
     #[command(flatten)]
+    pub(crate) prune: Prune,
+
+    #[command(flatten)]
     pub(crate) openers: Openers,
 }
 
@@ -102,5 +105,15 @@ pub(crate) struct KeyRetire {
     pub(crate) generation: u32,
 
     #[command(flatten)]
+    pub(crate) prune: Prune,
+
+    #[command(flatten)]
     pub(crate) openers: Openers,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Prune {
+    /// Remove the earlier copies that are kept beside the ring. It erases nothing: snapshots and backups may have them
+    #[arg(long)]
+    pub(crate) prune: bool,
 }

@@ -58,6 +58,13 @@ pub(crate) struct Openers {
     #[arg(long, value_name = "KEYFILE", value_hint = ValueHint::FilePath)]
     pub(crate) key: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) demands: Demands,
+}
+
+/// Who opens besides machines and private keys, and what is demanded of what opens.
+#[derive(Debug, Group)]
+pub(crate) struct Demands {
     /// Open with the share in this file, as `bulla recipient share` wrote it; then no machine is needed
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) share: Vec<PathBuf>,
@@ -66,7 +73,7 @@ pub(crate) struct Openers {
     #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true)]
     pub(crate) at_least: u64,
 
-    /// Refuse what another opener than the machine may have written
+    /// Refuse what this machine does not prove that it wrote
     #[arg(long)]
     pub(crate) require_origin: bool,
 

@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args as Group, Subcommand, ValueHint};
 
-use super::Openers;
+use super::{Guest, Openers};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Successor {
     /// The next identity asks to be let in, and proves who it is
     Request(SuccessorRequest),
+    /// Show whom a request is from, once its quote has verified
+    ///
+    /// Prints an enclave's identity, or the registers of a TDX guest as `bulla successor admit --guest` reads them. Compare them
+    /// with what the build of the next image says: an upgrade that is made from the request itself lets in whoever asks.
+    Show(SuccessorShow),
     /// The present identity lets it in, by a temporary slot
     Admit(Box<SuccessorAdmit>),
     /// The next identity makes a slot of its own and drops the temporary one
@@ -25,10 +30,39 @@ pub(crate) struct SuccessorRequest {
     /// Keep the private key here, sealed to the next identity; the file must not exist
     #[arg(long, value_name = "SECRETFILE", value_hint = ValueHint::FilePath)]
     pub(crate) secret: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) guest: Guest,
 }
 
 #[derive(Debug, Group)]
-#[command(group = ArgGroup::new("whom").required(true).args(["measurement", "signer"]))]
+pub(crate) struct SuccessorShow {
+    /// What the next identity wrote
+    #[arg(value_name = "REQUEST", value_hint = ValueHint::FilePath)]
+    pub(crate) request: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) judging: Judging,
+}
+
+/// What the quote of a request is judged with.
+#[derive(Debug, Group)]
+pub(crate) struct Judging {
+    /// The collateral to judge its quote with; a simulated machine's own if not given
+    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
+    pub(crate) collateral: Option<PathBuf>,
+
+    /// The TCB statuses of its machine to accept, with their advisories; up-to-date without advisories if not given
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    pub(crate) tcb: Vec<String>,
+}
+
+#[derive(Debug, Group)]
+#[command(group = ArgGroup::new("whom").required(true).args(["measurement", "signer", "guest"]))]
 pub(crate) struct SuccessorAdmit {
     /// The envelopes, changed in place
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
@@ -42,11 +76,11 @@ pub(crate) struct SuccessorAdmit {
     #[arg(long, value_name = "REQUEST", value_hint = ValueHint::FilePath)]
     pub(crate) request: PathBuf,
 
-    /// Let in exactly the program with this measurement (MRENCLAVE), 64 hexadecimal digits
+    /// Let in exactly the enclave with this measurement (MRENCLAVE), 64 hexadecimal digits
     #[arg(long, value_name = "HEX")]
     pub(crate) measurement: Option<String>,
 
-    /// Let in a program of this signer (MRSIGNER), 64 hexadecimal digits
+    /// Let in an enclave of this signer (MRSIGNER), 64 hexadecimal digits
     #[arg(long, value_name = "HEX", requires_all = ["product", "min_svn"])]
     pub(crate) signer: Option<String>,
 
@@ -58,13 +92,13 @@ pub(crate) struct SuccessorAdmit {
     #[arg(long, value_name = "N", requires = "signer")]
     pub(crate) min_svn: Option<u16>,
 
-    /// The collateral to judge its quote with; a simulated machine's own if not given
-    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
-    pub(crate) collateral: Option<PathBuf>,
+    /// Let in exactly the TDX guest with the registers in this file: `NAME = "HEX"`, 96 digits, for each of mrtd, rtmr0 to
+    /// rtmr3, mrconfigid, mrowner, mrownerconfig and mrservicetd
+    #[arg(long, value_name = "TDFILE", value_hint = ValueHint::FilePath)]
+    pub(crate) guest: Option<PathBuf>,
 
-    /// The TCB statuses of its machine to accept, with their advisories; up-to-date without advisories if not given
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
-    pub(crate) tcb: Vec<String>,
+    #[command(flatten)]
+    pub(crate) judging: Judging,
 
     #[command(flatten)]
     pub(crate) openers: Openers,
@@ -95,4 +129,7 @@ pub(crate) struct SuccessorAdopt {
     /// Refuse to seal below the floor in this file, as `bulla floor raise` wrote it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) floor: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) guest: Guest,
 }

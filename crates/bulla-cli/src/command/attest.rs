@@ -42,12 +42,7 @@ pub(crate) fn statuses(names: &[String]) -> Result<Vec<TcbStatus>, Failure> {
 
 fn report(verdict: &Result<Claims, Error>) -> Value {
     match verdict {
-        Ok(claims) => {
-            let mut report: Map<String, Value> =
-                lines(claims).into_iter().map(|(name, value)| (name.into(), value)).collect();
-            report.insert("verified".into(), true.into());
-            report.into()
-        }
+        Ok(claims) => accepted(claims),
         Err(error) => json!({
             "verified": false,
             "code": error.code(),
@@ -56,6 +51,14 @@ fn report(verdict: &Result<Claims, Error>) -> Value {
             "advisory_ids": error.tcb().map(advisories),
         }),
     }
+}
+
+/// Claims as JSON.
+pub(crate) fn accepted(claims: &Claims) -> Value {
+    let mut report: Map<String, Value> =
+        lines(claims).into_iter().map(|(name, value)| (name.into(), value)).collect();
+    report.insert("verified".into(), true.into());
+    report.into()
 }
 
 fn advisories(tcb: &Tcb) -> Value {
@@ -93,6 +96,7 @@ fn lines(claims: &Claims) -> Vec<(&'static str, Value)> {
                 ("mrconfigid", hex::encode(guest.mrconfigid).into()),
                 ("mrowner", hex::encode(guest.mrowner).into()),
                 ("mrownerconfig", hex::encode(guest.mrownerconfig).into()),
+                ("mrservicetd", hex::encode(guest.mrservicetd).into()),
             ]);
         }
         _ => {}

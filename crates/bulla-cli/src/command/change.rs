@@ -85,6 +85,9 @@ pub(crate) fn rotate(machine: Option<&str>, options: &Rotate) -> Result<(), Fail
     if let Some(epoch) = options.epoch {
         rotate = rotate.epoch(epoch);
     }
+    if options.vouch {
+        rotate = rotate.vouch();
+    }
     if let Some(floor) = openers.floor() {
         rotate = rotate.floor(floor);
     }
@@ -98,9 +101,9 @@ pub(crate) fn rotate(machine: Option<&str>, options: &Rotate) -> Result<(), Fail
         copy: &|unsealer, input, output| rotate.run(unsealer, input, output),
     };
     change.run()?;
-    if !options.drop.is_empty() && !options.files.retire && change.is_in_place() {
+    if !options.drop.is_empty() && !options.files.prune && change.is_in_place() {
         say::note(
-            "the copy from before is kept beside it and still opens for who was dropped: once all is well, rotate with --retire \
+            "the copy from before is kept beside it and still opens for who was dropped: once all is well, rotate with --prune \
              or remove it",
         );
     }
@@ -158,7 +161,7 @@ impl Change<'_> {
         let changed = (self.in_place)(&self.openers.unsealer(&claimed), path)?;
         told(path, &changed);
         warn_if_for_machines_only(&changed.value);
-        if self.files.retire {
+        if self.files.prune {
             Journal::at(path)?.retire()?;
         }
         Ok(())

@@ -104,7 +104,7 @@ fn cpusvn(tee: &dyn Tee) -> Result<[u8; 16], Error> {
 
 fn write(tee: &dyn Tee, policy: Policy, floor: bulla::Floor, new: &mut File) -> Result<bulla::Floor, Error> {
     let encoded = floor.encode();
-    Sealer::new(CONTEXT).machine(tee, policy).seal_stream(encoded.as_slice(), new)?;
+    Sealer::new(CONTEXT).machine(tee, policy).prove_origin().seal_stream(encoded.as_slice(), new)?;
     Ok(floor)
 }
 

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use bulla::journal::Journal;
 use bulla::luks::Volume;
 use bulla::{Freshness, Ring, RingKey, Sealer};
 use serde_json::{Value, json};
 
-use crate::args::{Exec, Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing};
+use crate::args::{Exec, Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
 use crate::command::exec::{self, Handover};
 use crate::command::seal::is_for_machines_only;
 use crate::failure::Failure;
@@ -28,7 +29,7 @@ pub(crate) fn run(machine: Option<&str>, subcommand: &Key) -> Result<(), Failure
 pub(crate) fn exec(machine: Option<&str>, options: &Exec) -> Result<(), Failure> {
     let mut handovers = Vec::new();
     if !options.key.is_empty() {
-        let openers = Openers::load(machine, &options.openers)?;
+        let openers = Openers::of(machine, &options.guest, &options.private_key, &options.demands)?;
         for key in &options.key {
             let context = context(&key.ring, options.name.as_deref(), &options.role)?;
             let ring = Ring::open(&key.ring, openers.unsealer(&context));
@@ -79,6 +80,7 @@ fn rotate(machine: Option<&str>, options: &KeyRotate) -> Result<(), Failure> {
         say::note("that generation is there already: nothing was changed");
     }
     told(&ring);
+    prune(&options.ring.ring, &options.prune)?;
     say::note("data is still under the generations before: re-encrypt it, then retire them");
     Ok(())
 }
@@ -90,9 +92,20 @@ fn retire(machine: Option<&str>, options: &KeyRetire) -> Result<(), Failure> {
         say::note("that generation is retired already: nothing was changed");
     }
     told(&ring);
-    say::note(
-        "this erases nothing: older copies of the ring still hold the key, the one kept beside it among them",
-    );
+    prune(&options.ring.ring, &options.prune)?;
+    say::note(if options.prune.prune {
+        "this erases nothing: snapshots and backups of the ring still hold the key"
+    } else {
+        "older copies of the ring still hold the key, the one kept beside it among them: --prune removes that one"
+    });
+    Ok(())
+}
+
+/// Removes the kept generations of the file, if that was asked for, once the present one is certain to last.
+fn prune(ring: &Path, options: &Prune) -> Result<(), Failure> {
+    if options.prune {
+        Journal::at(ring)?.retire()?;
+    }
     Ok(())
 }
 

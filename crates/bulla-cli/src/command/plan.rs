@@ -5,7 +5,7 @@ use std::path::Path;
 use bulla::plan::{Change, Forecast, Verdict, forecast};
 use bulla::{Floor, Header};
 use bulla_crypto::{Class, sha256};
-use bulla_tee::sgx::arch::{SIGSTRUCT_HEADER, Sigstruct};
+use bulla_tee::sgx::arch::{Attributes, SIGSTRUCT_HEADER, Sigstruct, flags};
 use bulla_tee::{Identity, SgxIdentity, Tee};
 use serde_json::{Value, json};
 use zerocopy::FromBytes;
@@ -133,7 +133,11 @@ fn rebuilt(file: &Path, present: Identity) -> Result<Change, Failure> {
         && sigstruct.header == SIGSTRUCT_HEADER
     {
         let present = enclave(present)?;
+        // What the loader chooses stays as it is; INIT is set once the signature has passed.
+        let decided = sigstruct.attribute_mask.flags & !flags::INIT;
+        let flags = present.attributes.flags & !decided | sigstruct.attributes.flags & decided;
         return Ok(changed(SgxIdentity {
+            attributes: Attributes { flags, ..present.attributes },
             mrenclave: sigstruct.enclave_hash,
             mrsigner: sha256(&[&sigstruct.modulus]),
             isv_prod_id: sigstruct.isv_prod_id,

@@ -22,6 +22,9 @@ pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure>
     if let Some(epoch) = options.epoch {
         sealer = sealer.epoch(epoch);
     }
+    if options.prove_origin {
+        sealer = sealer.prove_origin();
+    }
     if let Some(floor) = &floor {
         sealer = sealer.floor(floor);
     }
@@ -108,7 +111,8 @@ fn about(opened: &Opened) -> Option<String> {
         Origin::Machine => return None,
         Origin::Proved => "this machine wrote it",
         Origin::Unchecked => "it says that a machine wrote it, which was not checked here",
-        _ => "any of its openers may have written it",
+        _ if matches!(slot.opener(), Opener::Machine(_)) => "any of its openers may have written it",
+        _ => "everybody who knows the public key may have written it",
     };
     let epoch = opened.header.epoch().map_or(String::new(), |epoch| format!(", epoch {epoch}"));
     Some(format!("opened by slot {} ({}){epoch}; {origin}", opened.slot, slot.kind()))

@@ -6,21 +6,22 @@ use std::path::Path;
 use bulla::successor::{self, Adopt, Request, Upgrade};
 use bulla::{Opener, Rewrap};
 use bulla_attest::{Claims, Collateral, CollateralId, Policy, TrustAnchor, Verifier};
-use bulla_tee::{KeyRequest, PlatformState, Tee};
+use bulla_tee::{GuestRegisters, Identity, KeyRequest, PlatformState, Tee};
+use serde_json::json;
 
-use crate::args::{Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest};
-use crate::command::attest::statuses;
+use crate::args::{Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow};
+use crate::command::attest;
 use crate::command::change::{each, told};
 use crate::command::floor;
 use crate::failure::Failure;
-use crate::machine::Judge;
 use crate::openers::Openers;
-use crate::{files, machine, say};
+use crate::{files, machine, openers, registers, say};
 
 /// Runs a subcommand.
 pub(crate) fn run(machine: Option<&str>, subcommand: &Successor) -> Result<(), Failure> {
     match subcommand {
         Successor::Request(options) => request(machine, options),
+        Successor::Show(options) => show(machine, options),
         Successor::Admit(options) => admit(machine, options),
         Successor::Adopt(options) => adopt(machine, options),
     }
@@ -28,7 +29,7 @@ pub(crate) fn run(machine: Option<&str>, subcommand: &Successor) -> Result<(), F
 
 /// The next identity asks.
 fn request(machine: Option<&str>, options: &SuccessorRequest) -> Result<(), Failure> {
-    let tee = machine::open(machine)?.tee;
+    let tee = openers::tee(machine, &options.guest)?;
     let (request, secret) = Request::new(tee.as_ref())?;
     // First what cannot be made again.
     files::create(&options.secret, &secret)?;
@@ -40,17 +41,64 @@ fn request(machine: Option<&str>, options: &SuccessorRequest) -> Result<(), Fail
     Ok(())
 }
 
-/// The present identity lets in whom the upgrade is for.
-fn admit(machine: Option<&str>, options: &SuccessorAdmit) -> Result<(), Failure> {
-    let upgrade = upgrade(options)?;
-    let request = Request::decode(&files::beginning(&options.request, Request::LIMIT as u64 + 1)?)?;
-    let judge =
-        machine.map(|machine| machine::open(Some(machine))).transpose()?.and_then(|machine| machine.judge);
-    let claims = verified(request.quote(), judge.as_ref(), options)?;
-    let recipient = request.accept(&claims.identity, &claims.report_data, &upgrade)?;
+/// Whom a request is from. What does not verify says nothing, so nothing of it is shown.
+fn show(machine: Option<&str>, options: &SuccessorShow) -> Result<(), Failure> {
+    let request = read(&options.request)?;
+    let verdict = verified(machine, &request, &options.judging);
+    match &verdict {
+        Ok(claims) if options.json => say::result(attest::accepted(claims)),
+        Ok(claims) => tell(claims)?,
+        Err(failure) if options.json => {
+            let message = failure.to_string();
+            say::result(json!({ "verified": false, "code": failure.code, "message": message }));
+        }
+        Err(_) => {}
+    }
+    verdict.map(drop)
+}
+
+fn tell(claims: &Claims) -> Result<(), Failure> {
+    let (what, option) = match &claims.identity {
+        Identity::Sgx(shown) => {
+            say::result(format_args!("measurement = \"{}\"", hex::encode(shown.mrenclave)));
+            say::result(format_args!("signer = \"{}\"", hex::encode(shown.mrsigner)));
+            say::result(format_args!("product = {}", shown.isv_prod_id));
+            say::result(format_args!("svn = {}", shown.isv_svn));
+            ("an SGX enclave", "--measurement or --signer")
+        }
+        Identity::Tdx(shown) => {
+            let registers = GuestRegisters::from(shown.as_ref());
+            registers::lines(&registers).for_each(say::result);
+            ("a TDX guest", "--guest")
+        }
+        _ => {
+            return Err(Failure::other(
+                "the quote verifies, and is of a machine that this program does not know",
+            ));
+        }
+    };
+    tell_if_simulated(claims);
+    say::note(format_args!(
+        "the quote verifies, and is for the key in the request: {what}, TCB {}. Compare it with what the next build says \
+         before you give it to {option}",
+        claims.tcb.status
+    ));
+    Ok(())
+}
+
+fn tell_if_simulated(claims: &Claims) {
     if claims.simulated {
         say::note("the successor runs on a SIMULATED machine, which protects nothing");
     }
+}
+
+/// The present identity lets in whom the upgrade is for.
+fn admit(machine: Option<&str>, options: &SuccessorAdmit) -> Result<(), Failure> {
+    let upgrade = upgrade(options)?;
+    let request = read(&options.request)?;
+    let claims = verified(machine, &request, &options.judging)?;
+    let recipient = request.accept(&claims.identity, &claims.report_data, &upgrade)?;
+    tell_if_simulated(&claims);
     let openers = Openers::load(machine, &options.openers)?;
     let mut rewrap = Rewrap::new().successor(recipient);
     if let Some(floor) = openers.floor() {
@@ -64,15 +112,20 @@ fn admit(machine: Option<&str>, options: &SuccessorAdmit) -> Result<(), Failure>
     })
 }
 
+fn read(path: &Path) -> Result<Request, Failure> {
+    Ok(Request::decode(&files::beginning(path, Request::LIMIT as u64 + 1)?)?)
+}
+
 fn upgrade(options: &SuccessorAdmit) -> Result<Upgrade, Failure> {
-    match (&options.measurement, &options.signer, options.product, options.min_svn) {
-        (Some(measurement), ..) => Ok(Upgrade::Measurement(digits("--measurement", measurement)?)),
-        (None, Some(signer), Some(product), Some(min_svn)) => {
+    match (&options.guest, &options.measurement, &options.signer, options.product, options.min_svn) {
+        (Some(guest), ..) => Ok(Upgrade::Guest(Box::new(registers::read(guest)?))),
+        (None, Some(measurement), ..) => Ok(Upgrade::Measurement(digits("--measurement", measurement)?)),
+        (None, None, Some(signer), Some(product), Some(min_svn)) => {
             Ok(Upgrade::Signer { signer: digits("--signer", signer)?, product, min_svn })
         }
-        _ => {
-            Err(Failure::usage("say whom to let in: --measurement, or --signer with --product and --min-svn"))
-        }
+        _ => Err(Failure::usage(
+            "say whom to let in: --guest, --measurement, or --signer with --product and --min-svn",
+        )),
     }
 }
 
@@ -83,9 +136,12 @@ fn digits(option: &str, text: &str) -> Result<[u8; 32], Failure> {
     Ok(bytes)
 }
 
-/// What the quote says, verified under the machine's own root, or Intel's.
-fn verified(quote: &[u8], judge: Option<&Judge>, options: &SuccessorAdmit) -> Result<Claims, Failure> {
-    let collateral = match (&options.collateral, judge) {
+/// What the quote says, verified under the machine's own root, or Intel's, and made for the key in the request.
+fn verified(machine: Option<&str>, request: &Request, judging: &Judging) -> Result<Claims, Failure> {
+    let judge =
+        machine.map(|machine| machine::open(Some(machine))).transpose()?.and_then(|machine| machine.judge);
+    let quote = request.quote();
+    let collateral = match (&judging.collateral, &judge) {
         (Some(path), _) => Collateral::from_json(&files::beginning(path, Collateral::LIMIT as u64 + 1)?)?,
         (None, Some(judge)) => judge.collateral.collateral(&CollateralId::of_quote(quote)?)?,
         (None, None) => {
@@ -93,16 +149,18 @@ fn verified(quote: &[u8], judge: Option<&Judge>, options: &SuccessorAdmit) -> Re
         }
     };
     let (anchor, policy) = match judge {
-        Some(judge) => (judge.anchor.clone(), judge.policy.clone()),
+        Some(judge) => (judge.anchor, judge.policy),
         None => (TrustAnchor::intel(), Policy::strict()),
     };
-    let policy = policy.allow_statuses(&statuses(&options.tcb)?);
-    Ok(Verifier::new(anchor).verify(quote, &collateral, machine::now(), &policy)?)
+    let policy = policy.allow_statuses(&attest::statuses(&judging.tcb)?);
+    let claims = Verifier::new(anchor).verify(quote, &collateral, machine::now(), &policy)?;
+    request.require_report_data(&claims.report_data)?;
+    Ok(claims)
 }
 
 /// The next identity makes itself at home.
 fn adopt(machine: Option<&str>, options: &SuccessorAdopt) -> Result<(), Failure> {
-    let tee = machine::open(machine)?.tee;
+    let tee = openers::tee(machine, &options.guest)?;
     let tee = tee.as_ref();
     let floor = options.floor.as_ref().map(|path| floor::load(path, Some(tee))).transpose()?;
     let secret = files::read(&options.secret, Request::LIMIT as u64)?;

@@ -34,8 +34,7 @@ fn openers_are_added_and_dropped_without_touching_the_payload() {
     assert_eq!(kinds(&bulla, "sealed"), ["sim", "recipient"]);
     assert_eq!(unseal(&bulla, "--key key sealed").ok(), [7; 1000]);
     let payload = &sealed[sealed.len() - 1016..];
-    let changed = bulla.read("sealed");
-    assert_eq!(&changed[changed.len() - 1016 - 32..changed.len() - 32], payload, "but for the trailer");
+    assert!(bulla.read("sealed").ends_with(payload));
     assert_eq!(mode(&bulla.path("sealed")), 0o600);
 
     let ran = bulla.run("rewrap --key key --drop 0 sealed");
@@ -88,10 +87,10 @@ fn an_opener_is_added_for_a_context_that_was_said() {
 #[test]
 fn rewrapping_alone_is_refreshing() {
     let bulla = prepared();
-    let cpusvn = || bulla.run("inspect --json sealed").json()["slots"][1]["claims"]["CPUSVN"].clone();
+    let cpusvn = || bulla.run("inspect --json sealed").json()["slots"][0]["claims"]["CPUSVN"].clone();
     bulla.run("sim microcode host up").ok();
     bulla.run(&format!("{ON} rewrap sealed")).ok();
-    assert_eq!(kinds(&bulla, "sealed"), ["recipient", "sim"]);
+    assert_eq!(kinds(&bulla, "sealed"), ["sim", "recipient"]);
     assert_eq!(cpusvn(), "060502020301000353494d554c415445");
     bulla.run("sim microcode host down").ok();
     unseal(&bulla, &format!("{ON} sealed")).fails(12, &["CPUSVN", "[machine.tcb_too_old]"]);
@@ -109,9 +108,9 @@ fn rotating_revokes() {
     unseal(&bulla, "--key key sealed").fails(10, &["[envelope.no_opener]"]);
     assert_eq!(unseal(&bulla, &format!("{ON} sealed")).ok(), b"secret");
     assert_ne!(bulla.read("sealed")[..], before[..]);
-    // The copy from before is there, until it is retired.
+    // The copy from before is there, until it is pruned.
     assert_eq!(unseal(&bulla, "--key key .sealed.bulla-1").ok(), b"secret");
-    bulla.run(&format!("{ON} rotate --retire sealed")).ok();
+    bulla.run(&format!("{ON} rotate --prune sealed")).ok();
     assert!(!bulla.names(".").iter().any(|name| name.starts_with(".sealed.bulla-1")));
     assert_eq!(unseal(&bulla, &format!("{ON} sealed")).ok(), b"secret");
 }
@@ -166,7 +165,7 @@ fn several_files_are_changed_one_by_one() {
     bulla.write("noise", "noise");
     bulla.run("sim microcode host up").ok();
     let ran = bulla.run(&format!("{ON} rewrap noise sealed missing diary"));
-    ran.fails(11, &["noise: ", "missing: ", "sealed: now opens for recipient, sim"]);
+    ran.fails(11, &["noise: ", "missing: ", "sealed: now opens for sim, recipient"]);
     let found = bulla.run("inspect --json diary").json();
     assert_eq!(found["slots"][0]["claims"]["CPUSVN"], "060502020301000353494d554c415445");
     assert_eq!(bulla.text("noise"), "noise");

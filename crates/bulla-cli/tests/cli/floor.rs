@@ -91,7 +91,7 @@ fn a_floor_is_its_machines_own() {
     bulla.write("sealed", bulla.seal(b"secret"));
     let floor = bulla.read("floor");
     bulla.write("floor", flipped(&floor, floor.len() - 1, 0));
-    unseal(&bulla, "").fails(11, &["floor: ", "[envelope.payload_changed]"]);
+    unseal(&bulla, "").fails(11, &["floor: ", "[envelope.origin]"]);
     raise(&bulla, "--isvsvn 2").fails(11, &["floor: "]);
     // Something else that this machine sealed is no floor.
     bulla.write("floor", bulla.seal(b"secret"));

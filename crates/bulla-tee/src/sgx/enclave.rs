@@ -110,7 +110,8 @@ impl Tee for Enclave {
         let identity = self.sgx_identity()?;
         request.check()?;
         request.fits(&identity)?;
-        if *self.egetkey(&request.tag_keyrequest(), &identity)?.expose() != request.machine_tag {
+        let tag = self.egetkey(&request.tag_keyrequest(), &identity)?;
+        if !tag.ct_eq(&Secret::new(request.machine_tag)) {
             return Err(Error::OtherMachine);
         }
         Ok(self.egetkey(&request.keyrequest(), &identity)?.into())

@@ -9,46 +9,47 @@ const DATA: usize = 1 << 20;
 
 /// What `cryptsetup luksFormat` writes, with fewer bytes for key slots.
 fn metadata() -> Value {
+    // Keys in alphabetical order, which they have in the text whether or not the whole build keeps the order of a map.
     let slot = |offset: usize| {
         json!({
-            "type": "luks2",
-            "key_size": 64,
-            "af": { "type": "luks1", "stripes": 4000, "hash": "sha256" },
+            "af": { "hash": "sha256", "stripes": 4000, "type": "luks1" },
             "area": {
-                "type": "raw",
-                "offset": offset.to_string(),
-                "size": "258048",
                 "encryption": "aes-xts-plain64",
                 "key_size": 64,
+                "offset": offset.to_string(),
+                "size": "258048",
+                "type": "raw",
             },
-            "kdf": { "type": "pbkdf2", "hash": "sha256", "iterations": 1000, "salt": salt() },
+            "kdf": { "hash": "sha256", "iterations": 1000, "salt": salt(), "type": "pbkdf2" },
+            "key_size": 64,
+            "type": "luks2",
         })
     };
     json!({
-        "keyslots": { "0": slot(2 * SIZE), "1": slot(2 * SIZE + 258_048) },
-        "tokens": {},
-        "segments": {
-            "0": {
-                "type": "crypt",
-                "offset": DATA.to_string(),
-                "size": "dynamic",
-                "iv_tweak": "0",
-                "encryption": "aes-xts-plain64",
-                "sector_size": 4096,
-            },
-        },
+        "config": { "json_size": (SIZE - 4096).to_string(), "keyslots_size": (DATA - 2 * SIZE).to_string() },
         "digests": {
             "0": {
-                "type": "pbkdf2",
-                "keyslots": ["0", "1"],
-                "segments": ["0"],
+                "digest": salt(),
                 "hash": "sha256",
                 "iterations": 1000,
+                "keyslots": ["0", "1"],
                 "salt": salt(),
-                "digest": salt(),
+                "segments": ["0"],
+                "type": "pbkdf2",
             },
         },
-        "config": { "json_size": (SIZE - 4096).to_string(), "keyslots_size": (DATA - 2 * SIZE).to_string() },
+        "keyslots": { "0": slot(2 * SIZE), "1": slot(2 * SIZE + 258_048) },
+        "segments": {
+            "0": {
+                "encryption": "aes-xts-plain64",
+                "iv_tweak": "0",
+                "offset": DATA.to_string(),
+                "sector_size": 4096,
+                "size": "dynamic",
+                "type": "crypt",
+            },
+        },
+        "tokens": {},
     })
 }
 

@@ -42,6 +42,7 @@ impl Stored {
 pub(super) fn make(path: &Path, sealer: Sealer<'_>, unsealer: &Unsealer<'_>) -> Result<Stored, Error> {
     let (name, role) = of_context(&sealer.context).ok_or(NOT_A_CONTEXT)?;
     let content = Content::new(name, role, sealer.notes.created)?;
+    let sealer = if unsealer.demands.origin { sealer.prove_origin() } else { sealer };
     let sealer = sealer.epoch(1);
     let mut made = None;
     journal(path)?.create(

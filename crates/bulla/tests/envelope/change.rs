@@ -203,6 +203,32 @@ fn a_rotation_does_not_lose_openers_silently() {
     assert_eq!(error.code(), "envelope.payload_changed");
 }
 
+/// Where the secret cannot be sealed anew, that is the reason, and not that the old envelope was not read to its end.
+#[test]
+fn a_rotation_that_cannot_write_says_so() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let machine = here();
+    let sealed = bulla::seal(&machine, "test", &vec![7; 3 * CHUNK]).unwrap();
+    let unsealer = Unsealer::new("test").machine(&machine);
+    let error = Rotate::new(&machine).run(&unsealer, sealed.as_slice(), Full).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull),
+        "{error}"
+    );
+    let error = Rotate::new(&machine).run(&unsealer, &sealed[..sealed.len() - 100], Vec::new()).unwrap_err();
+    assert_eq!(error.code(), "envelope.payload_changed");
+    let error = Rotate::new(&machine).run(&unsealer, &sealed[..sealed.len() - 3 * CHUNK - 40], Vec::new());
+    assert_eq!(error.unwrap_err().code(), "envelope.truncated");
+}
+
 /// R69, R76: on disk, what was written is read back before the old file goes, and the old one is kept.
 #[test]
 fn files_change_through_their_journal() {
@@ -218,7 +244,7 @@ fn files_change_through_their_journal() {
     let unsealer = Unsealer::new("test").machine(&machine);
 
     let recovery = key();
-    let changed = Rewrap::new().recovery(recovery.recipient()).file(&unsealer, &path).unwrap();
+    let changed = Rewrap::new().recovery(recovery.recipient()).vouch().file(&unsealer, &path).unwrap();
     assert_eq!(changed.value.slots().len(), 2);
     assert!(opens_with(&recovery, &fs::read(&path).unwrap()));
 

@@ -226,6 +226,10 @@ impl Reader {
                 .map_err(|_| Error::NotAsWritten)
         });
         match (&whole, ranges) {
+            // A part does not show who wrote the whole.
+            (Ok(_), ranges) if self.demands.origin => {
+                assert_eq!(ranges.unwrap_err().code(), "envelope.no_origin");
+            }
             (Ok((secret, _)), ranges) => assert_eq!(secret.expose(), ranges.unwrap()),
             // It says of the trailer that it is unchecked.
             (Err(Error::Origin), ranges) => assert!(ranges.is_ok()),

@@ -1,0 +1,28 @@
+//! How fast bulla is, as ratios to what it is built on, measured in turn in the same process.
+//!
+//! `bulla-bench [stream|small] [--quick]`; `--quick` only shows that it runs. `README.md` says what is in each figure.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a benchmark that fails ends")]
+
+mod bare;
+mod clock;
+mod machine;
+mod small;
+mod stream;
+mod turns;
+
+use std::env;
+
+use turns::Effort;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let effort = if has("--quick") { Effort::QUICK } else { Effort::FULL };
+    let all = !has("stream") && !has("small");
+    if all || has("stream") {
+        stream::run(&effort);
+    }
+    if all || has("small") {
+        small::run(&effort);
+    }
+}

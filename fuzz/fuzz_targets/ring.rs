@@ -1,0 +1,4 @@
+//! The target `ring` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bulla_fuzz::ring(data));

@@ -1,0 +1,58 @@
+//! Fuzz targets for everything of bulla that reads untrusted bytes.
+//!
+//! Each target is a function that takes any bytes at all and panics if bulla does not keep a promise. libFuzzer calls them
+//! through `fuzz_targets/`, and `tests/short.rs` with a bounded number of mutations, on any compiler.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "to panic is how a target says what it found"
+)]
+
+mod cbor;
+mod edits;
+mod floor;
+mod header;
+mod key_request;
+mod luks;
+mod ring;
+mod stream;
+mod successor;
+mod text;
+mod unseal;
+mod vectors;
+
+pub use floor::floor;
+pub use header::header;
+pub use key_request::key_request;
+pub use luks::luks;
+pub use ring::ring;
+pub use stream::stream;
+pub use successor::successor;
+pub use text::{recipient_text, share_text};
+pub use unseal::unseal;
+
+/// A target, and what a short run of it takes.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, which is that of its corpus.
+    pub name: &'static str,
+    /// The target itself.
+    pub run: fn(&[u8]),
+    /// Mutations in a short run: about a second's worth.
+    pub rounds: u32,
+}
+
+/// Every target.
+pub const TARGETS: [Target; 10] = [
+    Target { name: "header", run: header, rounds: 200_000 },
+    Target { name: "unseal", run: unseal, rounds: 15_000 },
+    Target { name: "stream", run: stream, rounds: 2_000 },
+    Target { name: "recipient_text", run: recipient_text, rounds: 30_000 },
+    Target { name: "share_text", run: share_text, rounds: 200_000 },
+    Target { name: "key_request", run: key_request, rounds: 60_000 },
+    Target { name: "floor", run: floor, rounds: 200_000 },
+    Target { name: "luks", run: luks, rounds: 20_000 },
+    Target { name: "ring", run: ring, rounds: 6_000 },
+    Target { name: "successor", run: successor, rounds: 60_000 },
+];

@@ -1,0 +1,103 @@
+//! A short run of every target: its corpus, and a bounded number of mutations of it, which are the same in every run.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::thread;
+
+use bulla::{Header, Opener};
+use bulla_fuzz::{TARGETS, Target};
+use mutator::Mutator;
+
+mod mutator;
+
+/// Shows the input if the target panics with it.
+struct Shown<'a>(&'a Target, &'a [u8]);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self(target, input) = self;
+            let digits: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+            let _ = writeln!(io::stderr(), "{} panics with these bytes: {digits}", target.name);
+        }
+    }
+}
+
+/// The largest of those with 64 slots.
+const LARGEST_VECTOR: usize = 32 * 1024;
+
+fn short_run(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+    let seeds = seeds(target);
+    let run = |input: &[u8]| {
+        let _shown = Shown(target, input);
+        (target.run)(input);
+    };
+    seeds.iter().for_each(|seed| run(seed));
+    let mut mutator = Mutator::new(name);
+    for _ in 0..target.rounds {
+        run(&mutator.mutate(&seeds));
+    }
+    // Past the test harness, which would keep it to itself.
+    let _ = writeln!(io::stderr(), "fuzz {name}: {} seeds, {} mutations", seeds.len(), target.rounds);
+}
+
+/// The committed corpus, and what the committed vectors have in them.
+fn seeds(target: &Target) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seeds = files(&root.join("corpus").join(target.name));
+    assert!(!seeds.is_empty());
+    let vectors = || files(&root.join("../crates/bulla/tests/vectors"));
+    match target.name {
+        "header" => {
+            seeds.extend(
+                vectors()
+                    .into_iter()
+                    .filter(|vector| vector.len() < LARGEST_VECTOR && vector.starts_with(b"\x93")),
+            );
+        }
+        "key_request" => {
+            let headers =
+                vectors().into_iter().filter_map(|vector| Header::read(&mut vector.as_slice()).ok());
+            seeds.extend(
+                headers.flat_map(|header| header.slots().iter().filter_map(request).collect::<Vec<_>>()),
+            );
+        }
+        _ => {}
+    }
+    seeds
+}
+
+/// The request of a machine's slot, with the number of its kind before it.
+fn request(slot: &bulla::Slot) -> Option<Vec<u8>> {
+    let Opener::Machine(request) = slot.opener() else { return None };
+    let kind = ["sgx", "tdx-provider", "sim"].iter().position(|kind| *kind == request.kind()).unwrap();
+    Some([&[kind as u8], request.encode().as_slice()].concat())
+}
+
+/// The content of every file, in the order of their names.
+fn files(directory: &Path) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+macro_rules! short_runs {
+    ($($target:ident)*) => {
+        $(
+            #[test]
+            fn $target() {
+                short_run(stringify!($target));
+            }
+        )*
+
+        #[test]
+        fn every_target_is_run() {
+            assert_eq!(TARGETS.map(|target| target.name), [$(stringify!($target)),*]);
+        }
+    };
+}
+
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor }
