@@ -194,11 +194,19 @@ pub(crate) fn told(path: &Path, changed: &Changed<Header>) {
     if restored {
         say::note(format_args!("{path}: it was gone, and its last kept generation took its place first"));
     }
-    let slots: Vec<_> = changed.value.slots().iter().map(Slot::kind).collect();
+    let slots: Vec<_> = changed.value.slots().iter().map(named).collect();
     say::note(format_args!(
         "{path}: now opens for {}",
         if slots.is_empty() { "nobody".into() } else { slots.join(", ") }
     ));
+}
+
+/// The kind of a slot, and who its recipients are, so that one that should be gone is seen.
+fn named(slot: &Slot) -> String {
+    slot.recipients().fold(slot.kind().to_owned(), |name, recipient| {
+        let id = hex::encode(recipient.id());
+        format!("{name} {}", id.get(..8).unwrap_or_default())
+    })
 }
 
 fn warn_if_for_machines_only(header: &Header) {
