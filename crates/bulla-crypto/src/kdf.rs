@@ -1,8 +1,8 @@
 //! HKDF with an info string that cannot be misread.
 
-use aws_lc_rs::hkdf::{self, KeyType};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
-use crate::{Secret, SecretBytes, hmac};
+use crate::{Secret, SecretBytes};
 
 /// Named, length-prefixed parts: the info of a key derivation, or the input of a transcript hash (R10).
 ///
@@ -44,7 +44,10 @@ impl Info {
 
 /// HKDF-SHA-256 (RFC 5869), extract then expand, to `N` bytes; `N` is at most 8,160 and checked when compiling.
 pub fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &Info) -> Secret<N> {
-    hkdf_expand(&extract(salt, ikm), info)
+    const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 255 blocks") };
+    Secret::fill_with(|okm| {
+        fill(&extract(salt, ikm), info, okm).expect("the length was checked when compiling")
+    })
 }
 
 /// As [`hkdf()`], to a length known only at run time, at most 8,160 bytes.
@@ -73,15 +76,15 @@ pub fn hkdf_bytes(ikm: &[u8], salt: &[u8], info: &Info, length: usize) -> Result
 /// ```
 pub fn hkdf_expand<const N: usize>(key: &Secret<32>, info: &Info) -> Secret<N> {
     const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 255 blocks") };
-    Secret::fill_with(|okm| fill(key, info, okm).expect("the length was checked when compiling"))
+    let prk = Prk::new_less_safe(HKDF_SHA256, key.expose());
+    Secret::fill_with(|okm| fill(&prk, info, okm).expect("the length was checked when compiling"))
 }
 
-fn extract(salt: &[u8], ikm: &[u8]) -> Secret<32> {
-    Secret::new(hmac(salt, &[ikm]))
+fn extract(salt: &[u8], ikm: &[u8]) -> Prk {
+    Salt::new(HKDF_SHA256, salt).extract(ikm)
 }
 
-fn fill(prk: &Secret<32>, info: &Info, okm: &mut [u8]) -> Result<(), TooLong> {
-    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk.expose());
+fn fill(prk: &Prk, info: &Info, okm: &mut [u8]) -> Result<(), TooLong> {
     prk.expand(&[info.as_bytes()], Length(okm.len())).and_then(|keys| keys.fill(okm)).map_err(|_| TooLong)
 }
 

@@ -73,7 +73,7 @@ mod system {
     const PROBE: usize = 16;
 
     /// The most bytes that come in one draw with their probes.
-    const SMALL: usize = 256;
+    const SMALL: usize = 128;
 
     thread_local! {
         /// The first probe of this thread's last small draw.

@@ -2,8 +2,8 @@
 
 use bulla_crypto::{EntropyFailure, Secret, SystemRandom};
 
-/// Enough for an envelope with a few slots.
-const DRAWN: usize = 240;
+/// Enough for an envelope with one slot; wiping more would cost more than another draw for the next ones.
+const DRAWN: usize = 112;
 
 /// Hands out random bytes, none twice, and wipes what is left.
 pub(crate) struct Draw {

@@ -175,16 +175,20 @@ impl Header {
             ));
         }
         let raw = slots.iter().map(Slot::to_raw).collect();
-        let cbor = Raw::of(&fixed, &notes, raw, origin).encode();
-        if cbor.len() > MAX_HEADER {
-            return Err(Error::TooLarge("the description of who may open it"));
-        }
-        let length = u32::try_from(cbor.len()).unwrap_or(u32::MAX);
-        let mut bytes = Vec::with_capacity(MAGIC.len() + 5 + cbor.len() + CHECKSUM_LEN);
+        let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(&MAGIC);
         bytes.push(VERSION);
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(&cbor);
+        bytes.extend_from_slice(&[0; 4]);
+        let frame = bytes.len();
+        Raw::of(&fixed, &notes, raw, origin).encode(&mut bytes);
+        let length = bytes.len() - frame;
+        if length > MAX_HEADER {
+            return Err(Error::TooLarge("the description of who may open it"));
+        }
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+        if let Some(place) = bytes.get_mut(frame - length.len()..frame) {
+            place.copy_from_slice(&length);
+        }
         let digest = sha256(&[&bytes]);
         bytes.extend(digest.iter().take(CHECKSUM_LEN));
         Ok(Self { fixed, notes, slots, origin, bytes, digest })
@@ -327,7 +331,9 @@ fn parse(cbor: &[u8]) -> Result<Parsed, Error> {
     refuse_unknown_keys(cbor)?;
     let raw = Raw::decode(cbor).map_err(|_| Error::Malformed("not the CBOR of a header"))?;
     // minicbor is lenient: what it skipped, merged or shortened shows here (R56, B26).
-    if raw.encode() != cbor {
+    let mut canonical = Vec::with_capacity(cbor.len());
+    raw.encode(&mut canonical);
+    if canonical != cbor {
         return Err(Error::Malformed("not in its canonical encoding"));
     }
     let suite = Suite::from_id(raw.suite)?;
@@ -433,13 +439,12 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
-        let mut encoder = Encoder::new(Vec::with_capacity(1024));
-        self.encode_into(&mut encoder).expect("writing to memory does not fail");
-        encoder.into_writer()
+    /// Appends the encoding.
+    fn encode(&self, to: &mut Vec<u8>) {
+        self.encode_into(&mut Encoder::new(to)).expect("writing to memory does not fail");
     }
 
-    fn encode_into(&self, to: &mut Encoder<Vec<u8>>) -> Result<(), minicbor::encode::Error<Infallible>> {
+    fn encode_into(&self, to: &mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<Infallible>> {
         let present =
             [self.created.is_some(), self.labels.is_some(), self.epoch.is_some(), self.origin.is_some()];
         let optional = present.into_iter().filter(|is_there| *is_there).count();
