@@ -80,14 +80,14 @@ def speed(folder):
     out.unlink()
 
     print(f"## {SIZE >> 20} MiB in {MEMORY}, whole command, median of {ROUNDS} in turn\n")
-    print("| | | s (least to most) | GB/s | peak MiB | bulla is | best of each |\n|---|---|---|---|---|---|---|")
+    print("| | | s (least to most) | GB/s | peak MiB | bulla is faster | best turns |\n|---|---|---|---|---|---|---|")
     for (name, encrypts), seconds in taken.items():
         ours = taken["bulla", encrypts]
         ratio = statistics.median(other / own for other, own in zip(seconds, ours))
         median, best = statistics.median(seconds), min(seconds) / min(ours)
         spread = f"{median:.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
         print(f"| {name} | {'seal' if encrypts else 'open'} | {spread} | {SIZE / median / 1e9:.2f} | "
-              f"{peak[name, encrypts]:.1f} | {ratio:.2f} times as fast | {best:.2f} |")
+              f"{peak[name, encrypts]:.1f} | {ratio:.2f} times | {best:.2f} |")
 
 
 def memory(folder):
@@ -112,17 +112,15 @@ def memory(folder):
         read_end, write_end = os.pipe()
 
         def first():
-            with source() as input:
-                peaks["seal"] = run(seal, stdin=input, stdout=write_end)[1]
-            os.close(write_end)
+            with source() as input, os.fdopen(write_end, "wb") as output:
+                peaks["seal"] = run(seal, stdin=input, stdout=output)[1]
 
         sealing = threading.Thread(target=first)
         sealing.start()
         with subprocess.Popen(check, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as checking:
-            peaks["open"] = run(unseal, stdin=read_end, stdout=checking.stdin)[1]
-            checking.stdin.close()
+            with os.fdopen(read_end, "rb") as input, checking.stdin as output:
+                peaks["open"] = run(unseal, stdin=input, stdout=output)[1]
             said = checking.stdout.read().split()[0].decode()
-        os.close(read_end)
         sealing.join()
         show(what, peaks["seal"], peaks["open"])
         return said

@@ -57,9 +57,9 @@ impl Bare {
         }
     }
 
-    /// Copies that to one place, chunk by chunk, and decrypts each there.
-    pub(crate) fn copy_and_open(&mut self, sealed: &[u8]) {
-        for (chunk, index) in sealed.chunks(CHUNK + TAG).zip(0..) {
+    /// Copies some of that, from a chunk on, to one place, chunk by chunk, and decrypts each there.
+    pub(crate) fn copy_and_open(&mut self, first: u64, sealed: &[u8]) {
+        for (chunk, index) in sealed.chunks(CHUNK + TAG).zip(first..) {
             let (to, _) = self.buffer.split_at_mut(chunk.len());
             to.copy_from_slice(chunk);
             self.key.open_in_place(nonce(index), Aad::empty(), to).unwrap();

@@ -6,7 +6,7 @@ use std::thread;
 
 use bulla::{Policy, Sealer, Unsealer};
 
-use crate::bare::{Bare, CHUNK};
+use crate::bare::{Bare, CHUNK, TAG};
 use crate::clock::Clock;
 use crate::machine::Recorded;
 use crate::turns::{Cost, Effort, Subject, measure};
@@ -74,7 +74,7 @@ fn open_on_one_core(effort: &Effort, machine: &Recorded, size: usize) {
         effort,
         [
             Subject::new("aws-lc-rs, open", || bare.open(&sealed_bare)),
-            Subject::new("aws-lc-rs, copy and open", || copying.copy_and_open(&sealed_bare)),
+            Subject::new("aws-lc-rs, copy and open", || copying.copy_and_open(0, &sealed_bare)),
             Subject::new("open, whole call", || open(&sealed)),
             Subject::new("open, the stream alone", || open(&sealed)),
             Subject::new("an empty secret", || open(&sealed_empty)),
@@ -101,44 +101,68 @@ fn print(size: usize, costs: &[Cost]) {
 
 /// Four threads of the bare cipher show what the machine has to give at the moment.
 fn four_cores(effort: &Effort, machine: &Recorded) {
-    let (long, short) = (effort.stream, 16 * MIB);
+    let (long, whole, half) = (effort.stream, 16 * MIB, 8 * MIB);
     let cached = vec![0x5A; MIB / 4];
-    let sealed = sealer(machine, 4).seal(&vec![0x5A; short]).unwrap();
+    let [sealed, sealed_half] = [whole, half].map(|size| sealer(machine, 4).seal(&vec![0x5A; size]).unwrap());
+    let sealed_bare = Bare::new().sealed(&vec![0x5A; whole]);
     let seal = |threads, input: &mut dyn Input| {
         drop(sealer(machine, threads).seal_stream(input, io::sink()).unwrap())
     };
     let open =
-        |threads| drop(unsealer(machine, threads).unseal_stream(sealed.as_slice(), io::sink()).unwrap());
+        |threads, sealed: &[u8]| drop(unsealer(machine, threads).unseal_stream(sealed, io::sink()).unwrap());
     let costs = measure(
         Clock::Wall,
         effort,
         [
-            Subject::new("aws-lc-rs, seal in place, each thread its own 64 KiB", || share(1, long)),
-            Subject::new("", || share(4, long)),
-            Subject::new("seal out of 256 KiB, again and again", || seal(1, &mut Again(&cached, long))),
+            Subject::new("aws-lc-rs, seal, each thread 64 KiB of its own", || seal_shared(1, long)),
+            Subject::new("", || seal_shared(4, long)),
+            Subject::new("seal, 256 KiB again and again", || seal(1, &mut Again(&cached, long))),
             Subject::new("", || seal(4, &mut Again(&cached, long))),
             Subject::new("seal, nothing copied", || seal(1, &mut Untouched(long))),
             Subject::new("", || seal(4, &mut Untouched(long))),
-            Subject::new("open 16 MiB", || open(1)),
-            Subject::new("", || open(4)),
+            Subject::new("aws-lc-rs, copy and open 16 MiB, a part each", || open_shared(1, &sealed_bare)),
+            Subject::new("", || open_shared(4, &sealed_bare)),
+            Subject::new("open 16 MiB, whole call", || open(1, &sealed)),
+            Subject::new("", || open(4, &sealed)),
+            Subject::new("open 8 MiB, whole call", || open(1, &sealed_half)),
+            Subject::new("", || open(4, &sealed_half)),
         ],
     );
-    let sizes = [long, long, long, short];
-    for ([one, four], size) in costs.as_chunks().0.iter().zip(sizes) {
-        let rate = |cost: &Cost| size as f64 / cost.median / 1e9;
-        let (medians, best) = (one.median / four.median, one.least / four.least);
-        println!("| {} | {:.1} | {:.1} | {medians:.2} | {best:.2} |", one.name, rate(one), rate(four));
+    let (pairs, _) = costs.as_chunks::<2>();
+    for ([one, four], size) in pairs.iter().zip([long, long, long, whole, whole, half]) {
+        row(&one.name, size, [one.median, four.median], [one.least, four.least]);
+    }
+    if let [.., [one, four], [one_half, four_half]] = pairs {
+        let medians = [one.median - one_half.median, four.median - four_half.median];
+        let least = [one.least - one_half.least, four.least - four_half.least];
+        row("open, from 8 to 16 MiB", whole - half, medians, least);
     }
 }
 
+fn row(name: &str, size: usize, [one, four]: [f64; 2], [least_one, least_four]: [f64; 2]) {
+    let rate = |seconds: f64| size as f64 / seconds / 1e9;
+    let (medians, best) = (one / four, least_one / least_four);
+    println!("| {name} | {:.1} | {:.1} | {medians:.2} | {best:.2} |", rate(one), rate(four));
+}
+
 /// Encrypts so many bytes, an equal part on each thread.
-fn share(threads: usize, bytes: usize) {
+fn seal_shared(threads: usize, bytes: usize) {
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut bare = Bare::new();
                 (0..bytes / CHUNK / threads).for_each(|_| bare.seal_one());
             });
+        }
+    });
+}
+
+/// Decrypts what [`Bare::sealed`] gave, an equal part on each thread.
+fn open_shared(threads: usize, sealed: &[u8]) {
+    thread::scope(|scope| {
+        let chunks = sealed.len() / (CHUNK + TAG);
+        for (part, index) in sealed.chunks(chunks / threads * (CHUNK + TAG)).zip(0..) {
+            scope.spawn(move || Bare::new().copy_and_open(index * (chunks / threads) as u64, part));
         }
     });
 }

@@ -1,6 +1,5 @@
 //! What a key is bound to.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -34,7 +33,8 @@ const LABEL_MAX: usize = 64;
 /// | `registers:NAME+NAME…` | those [`Register`]s; with MRSIGNER follow `,product=N,svn=N,label=TEXT` |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    registers: BTreeSet<Register>,
+    /// The KEYPOLICY bits of the registers.
+    keypolicy: u16,
     signer: Option<SignerPolicy>,
 }
 
@@ -69,24 +69,24 @@ pub struct SignerPolicy {
 impl Policy {
     /// Exactly this program: MRENCLAVE, or the bound registers of a TDX guest (R8). The default.
     pub fn measurement() -> Self {
-        Self { registers: BTreeSet::from([Register::MrEnclave]), signer: None }
+        Self { keypolicy: KEYPOLICY_MRENCLAVE, signer: None }
     }
 
     /// Every program of this program's signer that `signer` admits.
     pub fn signer(signer: SignerPolicy) -> Self {
-        Self { registers: BTreeSet::from([Register::MrSigner]), signer: Some(signer) }
+        Self { keypolicy: KEYPOLICY_MRSIGNER, signer: Some(signer) }
     }
 
     /// The same, bound to one more register.
     #[must_use]
     pub fn with_register(mut self, register: Register) -> Self {
-        self.registers.insert(register);
+        self.keypolicy |= register.keypolicy();
         self
     }
 
     /// The registers, in the order of their KEYPOLICY bits.
     pub fn registers(&self) -> impl Iterator<Item = Register> {
-        self.registers.iter().copied()
+        Register::ALL.into_iter().filter(|register| self.selects(*register))
     }
 
     /// Product, lowest version and label, where MRSIGNER is among the registers.
@@ -100,14 +100,13 @@ impl Policy {
     /// [`Error::UnderBoundPolicy`] without MRENCLAVE and MRSIGNER (R14), or with MRSIGNER and without product, version and
     /// label (R7); [`Error::InvalidPolicy`] for a label with other characters or a longer one.
     pub fn check(&self) -> Result<(), Error> {
-        let selects = |register| self.registers.contains(&register);
-        if !selects(Register::MrEnclave) && !selects(Register::MrSigner) {
+        if !self.selects(Register::MrEnclave) && !self.selects(Register::MrSigner) {
             return Err(Error::UnderBoundPolicy(
                 "it names neither MRENCLAVE nor MRSIGNER, so anyone could open",
             ));
         }
         match &self.signer {
-            None if selects(Register::MrSigner) => Err(Error::UnderBoundPolicy(
+            None if self.selects(Register::MrSigner) => Err(Error::UnderBoundPolicy(
                 "MRSIGNER needs product, svn and label, or all that its signer ever signs could open",
             )),
             Some(signer) => signer.check(),
@@ -117,14 +116,16 @@ impl Policy {
 
     /// The policy of a recorded KEYPOLICY, with the signer's terms if it has MRSIGNER.
     pub(crate) fn of_keypolicy(keypolicy: u16, signer: SignerPolicy) -> Self {
-        let registers: BTreeSet<_> =
-            Register::ALL.into_iter().filter(|register| keypolicy & register.keypolicy() != 0).collect();
-        let signer = registers.contains(&Register::MrSigner).then_some(signer);
-        Self { registers, signer }
+        let keypolicy = keypolicy & KEYPOLICY_REGISTERS;
+        Self { keypolicy, signer: (keypolicy & KEYPOLICY_MRSIGNER != 0).then_some(signer) }
     }
 
     pub(crate) fn keypolicy(&self) -> u16 {
-        self.registers().fold(0, |bits, register| bits | register.keypolicy())
+        self.keypolicy
+    }
+
+    fn selects(&self, register: Register) -> bool {
+        self.keypolicy & register.keypolicy() != 0
     }
 }
 
@@ -213,11 +214,13 @@ impl FromStr for Policy {
             Some(("signer", terms)) => Self::signer(terms.parse()?),
             Some(("registers", rest)) => {
                 let (names, terms) = rest.split_once(',').map_or((rest, None), |(a, b)| (a, Some(b)));
-                let registers = names.split('+').map(register).collect::<Result<BTreeSet<_>, _>>()?;
-                if terms.is_some() && !registers.contains(&Register::MrSigner) {
+                let keypolicy = names
+                    .split('+')
+                    .try_fold(0, |bits, name| register(name).map(|register| bits | register.keypolicy()))?;
+                if terms.is_some() && keypolicy & KEYPOLICY_MRSIGNER == 0 {
                     return Err(Error::InvalidPolicy("product, svn and label go with MRSIGNER".into()));
                 }
-                Self { registers, signer: terms.map(str::parse).transpose()? }
+                Self { keypolicy, signer: terms.map(str::parse).transpose()? }
             }
             _ => {
                 let forms =
@@ -323,7 +326,7 @@ mod tests {
         for text in ["registers:CONFIGID", "registers:ISVFAMILYID+ISVEXTPRODID+CONFIGID"] {
             assert_eq!(code(text), "policy.under_bound", "{text}");
         }
-        let policy = Policy { registers: BTreeSet::new(), signer: None };
+        let policy = Policy { keypolicy: 0, signer: None };
         let error = policy.check().unwrap_err();
         assert_eq!((error.code(), error.class()), ("policy.under_bound", bulla_crypto::Class::Usage));
     }

@@ -117,8 +117,8 @@ impl Labels {
 }
 
 impl Header {
-    /// Reads a header up to and including its checksum, and not a byte further. It allocates at most 64 KiB, whatever the
-    /// bytes claim (R71, B31).
+    /// Reads a header up to and including its checksum, and not a byte further. Its bytes take at most 64 KiB and what they say
+    /// less than 2 MiB, whatever they claim (R71, B31).
     ///
     /// # Errors
     /// [`Error::NotAnEnvelope`], [`Error::Version`], [`Error::Truncated`], [`Error::Checksum`], [`Error::Unsupported`],
