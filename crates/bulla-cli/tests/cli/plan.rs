@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -294,7 +295,8 @@ fn r88_changes_of_the_machine_come_as_predicted() {
     };
     let expected = predicted(&bulla, &host, &FILES);
     pairs += came_true(&bulla, host.change, &expected, &CarriedOut::on("other"));
-    println!("{pairs} pairs of an envelope and a change of the machine came as predicted");
+    let _ =
+        writeln!(io::stderr(), "{pairs} pairs of an envelope and a change of the machine came as predicted");
     assert!(pairs >= 64, "{pairs}");
 }
 
@@ -345,7 +347,7 @@ fn r88_changes_of_the_program_come_as_predicted() {
     let same = plan(&bulla, "sim:host", &format!("signer={signer}"), &["signer", "both", "plain"]);
     assert_eq!(same.0, 0);
 
-    println!("{pairs} pairs of an envelope and another program came as predicted");
+    let _ = writeln!(io::stderr(), "{pairs} pairs of an envelope and another program came as predicted");
     assert!(pairs >= 33, "{pairs}");
 }
 
@@ -400,7 +402,7 @@ fn r88_changes_by_sigstruct_come_as_predicted() {
     let free = Build { flags: (2, !2), ..same };
     bulla.write("free.sig", free.sigstruct());
     assert_eq!(plan(&bulla, "sim:host", "rebuild=free.sig", &["plain", "signer"]).0, 0);
-    println!("{pairs} pairs of an envelope and a signed build came as predicted");
+    let _ = writeln!(io::stderr(), "{pairs} pairs of an envelope and a signed build came as predicted");
     assert!(pairs >= 88, "{pairs}");
 }
 
@@ -435,7 +437,7 @@ fn r88_floors_come_as_predicted() {
         let carried_out = CarriedOut { options: &format!("--floor {floor}"), ..CarriedOut::on("host") };
         pairs += came_true(&bulla, &change, &expected, &carried_out);
     }
-    println!("{pairs} pairs of an envelope and a floor came as predicted");
+    let _ = writeln!(io::stderr(), "{pairs} pairs of an envelope and a floor came as predicted");
     assert!(pairs >= 66, "{pairs}");
 }
 
@@ -635,7 +637,7 @@ fn r88_changes_of_a_guest_come_as_predicted() {
     let others = bulla.serve("other-provider.toml");
     unseal("other", &others.options()).fails(10, &["[machine.other_machine]"]);
     pairs += 2;
-    println!("{pairs} pairs of a guest's envelope and a change came as predicted");
+    let _ = writeln!(io::stderr(), "{pairs} pairs of a guest's envelope and a change came as predicted");
 }
 
 fn only(file: &str, said: &str) -> Said {

@@ -1,6 +1,8 @@
 //! What a plan says of an envelope is what then happens (R88): every kind of envelope with every kind of change, each forecast
 //! first and then carried out.
 
+use std::io::{self, Write};
+
 use bulla::plan::{Change, Verdict, forecast};
 use bulla::{Floor, Header, Kem, Policy, RecipientKey, Register, Rewrap, Sealer, SignerPolicy, Unsealer};
 use bulla_sim::{EnclaveIdentity, SimulatedEnclave, Step};
@@ -225,7 +227,7 @@ fn what_is_forecast_is_what_happens() {
         }
     }
     assert_eq!(pairs, ENVELOPES.len() * EVENTS.len());
-    println!("{pairs} pairs were forecast and carried out, on the simulated machine");
+    let _ = writeln!(io::stderr(), "{pairs} pairs were forecast and carried out, on the simulated machine");
 }
 
 /// The field that decides is named, for each kind of reason.

@@ -2,7 +2,7 @@
 //! so on; each time with everything that it can leave.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write};
 
 use super::faulty::{Fault, FaultyDisk, Image};
 use super::*;
@@ -226,7 +226,8 @@ fn no_power_failure_loses_anything() {
     for scenario in scenarios() {
         let states = explore(&scenario);
         let more = explore_next_change(&scenario, &states);
-        println!(
+        let _ = writeln!(
+            io::stderr(),
             "{}: {} states after power failures, {more} more in the next change",
             scenario.name,
             states.len()
@@ -234,6 +235,6 @@ fn no_power_failure_loses_anything() {
         first += states.len();
         second += more;
     }
-    println!("{first} and {second} different states in all, nothing lost in any");
+    let _ = writeln!(io::stderr(), "{first} and {second} different states in all, nothing lost in any");
     assert!(first > 1_500 && second > 15_000, "only {first} and {second} states");
 }
