@@ -112,9 +112,12 @@ impl SecretBytes {
 }
 
 impl Drop for SecretBytes {
-    /// As `zeroize` does for less: it writes byte by byte, which for a megabyte takes longer than to decrypt it.
+    /// As `zeroize` does for less: it writes byte by byte, which for a megabyte takes longer than to decrypt it. What the vector
+    /// once held behind its present end is wiped too.
     fn drop(&mut self) {
-        self.0.fill(0);
+        let capacity = self.0.capacity();
+        self.0.clear();
+        self.0.resize(capacity, 0);
         optimization_barrier(self.0.as_slice());
     }
 }

@@ -74,6 +74,11 @@ fn r96_nothing_is_left_on_the_heap() {
     drop(black_box(held));
     assert_gone("a secret");
 
+    let mut shortened = secret(100).to_vec();
+    shortened.truncate(1);
+    drop(SecretBytes::new(shortened));
+    assert_gone("what a secret once held behind its end");
+
     let length = 40 * 65536 + 5; // enough for several threads
     let plain = secret(length);
     let sealer = Sealer::new("test").machine(&machine, Policy::default());
