@@ -16,9 +16,11 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${as_root[@]}" apt-get update
     "${as_root[@]}" apt-get install --yes --no-install-recommends "${missing[@]}"
 fi
+profile=release
 if [[ " $* " != *" --quick "* ]]; then
     command -v rage >/dev/null || cargo install --locked rage --version 0.12.1
+    profile=dist
 fi
 
-cargo build --release --locked --bin bulla
-BULLA="${CARGO_TARGET_DIR:-target}/release/bulla" exec python3 bench/files.py "$@"
+cargo build --profile "$profile" --locked --bin bulla
+BULLA="${CARGO_TARGET_DIR:-target}/$profile/bulla" exec python3 bench/files.py "$@"

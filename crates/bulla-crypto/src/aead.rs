@@ -46,6 +46,35 @@ impl AeadKey {
         out
     }
 
+    /// Encrypts `message` to `sealed`, where its tag stands behind it.
+    ///
+    /// # Panics
+    /// Unless `sealed` is [`TAG_LEN`] bytes longer than `message`.
+    pub fn seal_to(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], message: &[u8], sealed: &mut [u8]) {
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        self.0
+            .seal_in_place_scatter(nonce, Aad::from(aad), &mut [], message, sealed)
+            .expect("a message is below 64 GiB, and there is room for it and its tag");
+    }
+
+    /// Decrypts `ciphertext` to `message`, which is as long, if `tag` is its tag.
+    ///
+    /// # Errors
+    /// [`DecryptionFailure`] as for [`open`](Self::open), and for another length; what is in `message` then is not to be used.
+    pub fn open_to(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8; TAG_LEN],
+        message: &mut [u8],
+    ) -> Result<(), DecryptionFailure> {
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        self.0
+            .open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, message)
+            .map_err(|_| DecryptionFailure)
+    }
+
     /// Decrypts `message` in place if `tag` is its tag.
     ///
     /// # Errors

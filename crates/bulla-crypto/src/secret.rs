@@ -95,6 +95,16 @@ impl SecretBytes {
         Self(bytes)
     }
 
+    /// `len` secret bytes written in place by `fill`, which are wiped also if it fails.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub fn fill_with<T, E>(len: usize, fill: impl FnOnce(&mut [u8]) -> Result<T, E>) -> Result<(Self, T), E> {
+        let mut secret = Self(vec![0; len]);
+        let filled = fill(&mut secret.0)?;
+        Ok((secret, filled))
+    }
+
     /// The bytes, for the moment of use.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -12,7 +12,7 @@ use crate::header::{Fixed, Header, Notes, check_context};
 use crate::origin::OriginKey;
 use crate::recipient::{Recipient, RecipientOpener, Role};
 use crate::slot::{Opener, Slot};
-use crate::stream::{self, Run};
+use crate::stream::{self, Run, memory};
 use crate::threshold::ThresholdOpener;
 use crate::{Error, SealWriter};
 
@@ -155,8 +155,13 @@ impl<'a> Sealer<'a> {
     /// an origin without a machine;
     /// [`Error::Machine`], [`Error::Rollback`] below the floor, and [`Error::Entropy`]. Nothing was sealed then.
     pub fn seal(&self, secret: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut sealed = Vec::with_capacity(1024 + secret.len() + secret.len() / 1024);
-        self.seal_stream(secret, &mut sealed)?;
+        let (begun, payload_key) = self.begin()?;
+        let head = begun.head_len();
+        let mut sealed = vec![0; head + memory::sealed_len(secret.len())];
+        let (mut header, payload) = sealed.split_at_mut(head);
+        begun.write_header(&mut header)?;
+        let digest = memory::seal(&payload_key, secret, payload, begun.run(self.threads))?;
+        sealed.extend(begun.trailer(digest).iter().flatten());
         Ok(sealed)
     }
 
@@ -305,6 +310,11 @@ impl Begun {
         let slots = slots.into_iter().map(|made| made.slot).collect();
         let header = Header::new(fixed, notes, slots, index)?;
         Ok(Self { mac: file_key.mac(&header), header, origin })
+    }
+
+    /// Bytes before the payload.
+    fn head_len(&self) -> usize {
+        self.header.bytes().len() + self.mac.len()
     }
 
     pub(crate) fn write_header(&self, output: &mut impl Write) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! The payload: a stream of chunks, each authenticated with its place and with whether it is the last (R59).
 //!
 //! - [`seal`], [`open`] and [`copy`] take a whole stream through all cores in constant memory ([`line`]).
+//! - [`memory`] does the same from slice to slice.
 //! - [`SealWriter`] and [`OpenReader`] are for who wants to hold the other end, a chunk at a time.
 //! - [`RangeReader`] opens the chunks that it is asked for and no other.
 //! - [`HoldBack`] keeps what stands behind the payload away from all of these.
@@ -8,6 +9,7 @@
 mod batch;
 mod hold_back;
 mod line;
+pub(crate) mod memory;
 mod range;
 mod reader;
 mod room;

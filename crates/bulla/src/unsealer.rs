@@ -1,10 +1,7 @@
 //! Opening, with all that can be demanded of it.
 
 use std::io::{Read, Seek, Write};
-use std::mem;
 use std::num::NonZeroUsize;
-
-use zeroize::Zeroizing;
 
 use bulla_crypto::{Secret, SecretBytes};
 use bulla_tee::{Anchor, DerivedKey, Floor, Freshness, Identity, PlatformState, Tee};
@@ -15,7 +12,7 @@ use crate::origin::{OriginKey, TRAILER_LEN};
 use crate::recipient::{Recipient, RecipientKey};
 use crate::sealer::{check_epoch, refuse_zero};
 use crate::slot::{Opener, Slot};
-use crate::stream::{self, HoldBack, Run};
+use crate::stream::{self, HoldBack, Run, memory};
 use crate::threshold::{Share, ThresholdOpener};
 use crate::{Error, RangeReader, UnsealReader};
 
@@ -152,10 +149,29 @@ impl<'a> Unsealer<'a> {
     /// # Errors
     /// As [`unseal_stream`](Self::unseal_stream).
     pub fn unseal(&self, envelope: &[u8]) -> Result<(SecretBytes, Opened), Error> {
-        // A plaintext is shorter than its envelope, so this never grows and leaves no copy behind.
-        let mut secret = Zeroizing::new(Vec::with_capacity(envelope.len()));
-        let opened = self.unseal_stream(envelope, &mut *secret)?;
-        Ok((SecretBytes::new(mem::take(&mut secret)), opened))
+        let (unlocked, payload, trailer) = self.unlock_slice(envelope)?;
+        let len = memory::opened_len(payload.len());
+        let (secret, ()) =
+            SecretBytes::fill_with(len, |secret| unlocked.open(payload, trailer, secret, self.threads))?;
+        Ok((secret, unlocked.into_opened()))
+    }
+
+    /// As [`unseal`](Self::unseal), to the beginning of `room`, which is the caller's: locked memory, or a buffer that is used
+    /// again and again. Returns how many bytes the secret has.
+    ///
+    /// An envelope is larger than its secret, so a room of the envelope's size is enough. After an error nothing of the secret is in it.
+    ///
+    /// # Errors
+    /// As [`unseal_stream`](Self::unseal_stream); [`Error::Invalid`] for a room that is too small.
+    pub fn unseal_into(&self, envelope: &[u8], room: &mut [u8]) -> Result<(usize, Opened), Error> {
+        let (unlocked, payload, trailer) = self.unlock_slice(envelope)?;
+        let len = memory::opened_len(payload.len());
+        let secret = room.get_mut(..len).ok_or(Error::Invalid("there is not enough room for the secret"))?;
+        if let Err(error) = unlocked.open(payload, trailer, secret, self.threads) {
+            secret.fill(0);
+            return Err(error);
+        }
+        Ok((len, unlocked.into_opened()))
     }
 
     /// Opens what `input` gives, to its end, in constant memory.
@@ -217,6 +233,15 @@ impl<'a> Unsealer<'a> {
     pub(crate) fn knows(&self, recipient: &Recipient) -> bool {
         let expected = self.demands.recipients.iter().flatten();
         expected.chain(self.keys.iter().map(|key| key.recipient())).any(|known| known == recipient)
+    }
+
+    /// As [`unlock`](Self::unlock), with the payload and the trailer.
+    fn unlock_slice<'e>(&self, mut envelope: &'e [u8]) -> Result<(Unlocked, &'e [u8], &'e [u8]), Error> {
+        let unlocked = self.unlock(&mut envelope)?;
+        let behind = unlocked.header.origin().map_or(0, |_| TRAILER_LEN);
+        let end = envelope.len().checked_sub(behind).ok_or(Error::Truncated)?;
+        let (payload, trailer) = envelope.split_at(end);
+        Ok((unlocked, payload, trailer))
     }
 
     /// Steps 1 to 14 of the specification: the header, and whoever opens it.
@@ -371,6 +396,23 @@ pub(crate) struct Unlocked {
 impl Unlocked {
     pub(crate) fn payload_key(&self) -> bulla_crypto::AeadKey {
         self.file_key.payload_key(self.header.fixed())
+    }
+
+    /// Decrypts a payload that is in memory, and checks the trailer where there is one.
+    fn open(
+        &self,
+        payload: &[u8],
+        trailer: &[u8],
+        secret: &mut [u8],
+        threads: Option<NonZeroUsize>,
+    ) -> Result<(), Error> {
+        let key = self.origin_key();
+        let digest =
+            memory::open(&self.payload_key(), payload, secret, Run { threads, digest: key.is_some() })?;
+        if self.header.origin().is_none() {
+            return Ok(());
+        }
+        self.check_trailer(key, digest, trailer.first_chunk())
     }
 
     /// The key of the trailer, if the slot that opened is the one that makes it.

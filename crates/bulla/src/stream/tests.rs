@@ -114,6 +114,18 @@ fn every_length_and_number_of_threads_gives_the_bytes_of_the_specification() {
             let mut out = Vec::new();
             assert_eq!(copy(&payload[..], &mut out, run(threads)).unwrap(), Some(digest), "{len}");
             assert!(out == payload, "{len} with {threads} threads");
+
+            let mut out = vec![0xFF; memory::sealed_len(len)];
+            assert_eq!(memory::seal(&key(), &secret, &mut out, run(threads)).unwrap(), Some(digest), "{len}");
+            assert!(out == payload, "{len} with {threads} threads");
+
+            let mut out = vec![0xFF; memory::opened_len(payload.len())];
+            assert_eq!(
+                memory::open(&key(), &payload, &mut out, run(threads)).unwrap(),
+                Some(digest),
+                "{len}"
+            );
+            assert!(out == secret, "{len} with {threads} threads");
         }
 
         let mut writer = SealWriter::new(key(), Vec::new(), true);
@@ -138,6 +150,7 @@ fn no_digest_is_computed_unless_it_is_wanted() {
     let run = Run::default();
     assert_eq!(seal(&key(), &[1; 9][..], io::sink(), run).unwrap(), None);
     assert_eq!(SealWriter::new(key(), io::sink(), false).finish().unwrap().1, None);
+    assert_eq!(memory::seal(&key(), &[1; 9], &mut [0; 9 + TAG_LEN], run).unwrap(), None);
 }
 
 /// Gives as many bytes as it likes, and is interrupted in between.
@@ -392,6 +405,10 @@ fn a_payload_that_was_changed_is_refused_where_it_was() {
             let error = open(&key(), &payload[..], &mut out, run(threads)).expect_err(&what);
             assert_eq!(format!("{error:?}"), expected, "{what}");
             assert!(out == begin, "{what}");
+
+            let mut out = vec![0; memory::opened_len(payload.len())];
+            let error = memory::open(&key(), &payload, &mut out, run(threads)).expect_err(&what);
+            assert_eq!(format!("{error:?}"), expected, "{what}");
         }
         let mut reader = OpenReader::new(key(), &payload[..], true);
         let mut out = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use bulla::{Error, Header};
+use bulla::{Error, Header, Unsealer};
 use bulla_crypto::Class;
 
 use crate::machine::here;
@@ -95,6 +95,26 @@ fn chunks_cannot_be_moved() {
     }
     assert_eq!(refusal(&with(&|chunks| chunks[3].truncate(15))).code(), "envelope.truncated");
     assert_eq!(refusal(&with(&|chunks| chunks.clear())).code(), "envelope.truncated");
+}
+
+/// R59, R96: in the caller's room nothing is left of a secret that did not open whole, and what is behind it is not touched.
+#[test]
+fn a_room_keeps_nothing_of_what_is_refused() {
+    let secret = vec![1; 3 * CHUNK + 7];
+    let mut sealed = bulla::seal(&here(), "test", &secret).unwrap();
+    let (here, mut room) = (here(), vec![0xFF; secret.len() + 9]);
+    let unsealer = Unsealer::new("test").machine(&here);
+
+    let (len, _) = unsealer.unseal_into(&sealed, &mut room).unwrap();
+    assert!(room[..len] == secret && room[len..] == [0xFF; 9]);
+    assert!(unsealer.unseal_into(&sealed, &mut room[..secret.len()]).is_ok(), "it fits exactly");
+    let refused = unsealer.unseal_into(&sealed, &mut room[..secret.len() - 1]).unwrap_err();
+    assert_eq!(refused.code(), Error::Invalid("").code());
+    assert!(room[..len] == secret, "nothing was decrypted to a room that is too small");
+
+    *sealed.last_mut().unwrap() ^= 1;
+    assert!(matches!(unsealer.unseal_into(&sealed, &mut room), Err(Error::PayloadChanged { chunk: 3 })));
+    assert!(room[..len] == vec![0; len] && room[len..] == [0xFF; 9]);
 }
 
 /// R59: a chunk reaches the output only after it has authenticated, so what precedes a refusal is a prefix of the secret.

@@ -202,9 +202,15 @@ fn text_of(prefix: &str, kem: u16, key: &str) -> String {
 }
 
 impl Reader {
-    /// As a whole; by a reader, which says the same; and by ranges, which say the same of what opens.
+    /// As a whole; as a stream and by a reader, which say the same; and by ranges, which say the same of what opens.
     fn unseal(&self, envelope: &[u8]) -> Result<(SecretBytes, Opened), Error> {
         let whole = self.with_unsealer(|unsealer| unsealer.unseal(envelope));
+        let mut streamed = Vec::new();
+        match (&whole, self.with_unsealer(|unsealer| unsealer.unseal_stream(envelope, &mut streamed))) {
+            (Ok((secret, _)), Ok(_)) => assert_eq!(secret.expose(), streamed),
+            (Err(one), Err(other)) => assert_eq!(one.code(), other.code()),
+            (whole, stream) => panic!("as a whole: {}, as a stream: {}", whole.is_ok(), stream.is_ok()),
+        }
         let read = self.with_unsealer(|unsealer| {
             let mut secret = Vec::new();
             let mut reader = unsealer.reader(envelope)?;
