@@ -40,11 +40,14 @@
 //! | `usage.*` | an argument is wrong | usage |
 
 mod anchor;
+mod check;
 mod claims;
 mod collateral;
 mod crypto;
 mod document;
 mod error;
+mod explain;
+mod levels;
 mod pki;
 mod policy;
 mod quote;

@@ -1,0 +1,173 @@
+//! Our own checks of everything around a quote: each refuses with the reason that the verification library has no word for.
+
+use dcap_qvl::{QeIdentity, TcbInfo};
+use rustls_pki_types::CertificateDer;
+
+use crate::collateral::{Chains, pck_leaf};
+use crate::crypto::is_signed_raw;
+use crate::document::Head;
+use crate::error::{Item, ItemFault};
+use crate::pki::{
+    Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain,
+};
+use crate::quote::Quote;
+use crate::{Collateral, Error, PckCa, Platform, TeeKind, TrustAnchor};
+
+/// TCB info and QE identity are signed by a certificate that the root issued.
+const SIGNER: Shape = Shape { below: 1, leaf_is_ca: false };
+/// The PCK CA, as issuer of a CRL.
+const CRL_ISSUER: Shape = Shape { below: 1, leaf_is_ca: true };
+/// A PCK certificate below the PCK CA.
+const PCK: Shape = Shape { below: 2, leaf_is_ca: false };
+
+/// What our own checks found, for the steps after them.
+pub(crate) struct Checked {
+    /// DER.
+    pub(crate) root: Vec<u8>,
+    pub(crate) platform: Platform,
+    pub(crate) tcb_info: TcbInfo,
+    pub(crate) qe_identity: QeIdentity,
+}
+
+/// Our own checks, in an order that lets each refusal be named by its cause: collateral first (issuers, signatures,
+/// dates), then the PCK chain, then what the chain signs, then whether all of it belongs together.
+pub(crate) fn check(
+    quote: &Quote<'_>,
+    collateral: &Collateral,
+    now: u64,
+    anchor: &TrustAnchor,
+) -> Result<Checked, Error> {
+    let set = collateral.items();
+    let pck_pem = decode_pem(Item::Pck, quote.pck_chain)?;
+    let chains = Chains::decode(set)?;
+    let root = Root::find(anchor, chains.ders().chain(pck_pem.iter().map(CertificateDer::as_ref)));
+
+    let tcb_head =
+        check_document(Item::TcbInfo, &chains.tcb_info, &set.tcb_info, &set.tcb_info_signature, &root, now)?;
+    let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
+    let qe_head = check_document(item, &chains.qe_identity, &set.qe_identity, signature, &root, now)?;
+    let tcb_info = typed::<TcbInfo>(Item::TcbInfo, &set.tcb_info)?;
+    let qe_identity = typed::<QeIdentity>(Item::QeIdentity, &set.qe_identity)?;
+
+    let top = root.certificate(Item::RootCrl)?;
+    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
+    root_crl.check_issuer(top)?;
+    check_window(Item::RootCrl, root_crl.window(), now)?;
+    let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
+    check_window(Item::PckCrl, pck_crl.window(), now)?;
+    let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
+    check_validity(Item::PckCrl, &crl_issuer, now)?;
+
+    let pck = walk_chain(Item::Pck, &pck_pem, PCK, &root)?;
+    check_validity(Item::Pck, &pck, now)?;
+    let [leaf, ca] = pck.as_slice() else {
+        return Err(Error::item(Item::Pck, ItemFault::Chain, "it must be two certificates below the root"));
+    };
+    pck_crl.check_issuer(ca)?;
+    pck_crl.check_revoked("the platform's PCK certificate", leaf)?;
+    root_crl.check_revoked("the authority that issued the PCK certificate", ca)?;
+    for (item, chain) in [(Item::TcbInfo, &chains.tcb_info), (Item::QeIdentity, &chains.qe_identity)] {
+        for signer in walk_chain(item, chain, SIGNER, &root)? {
+            root_crl.check_revoked("the authority that signed the collateral", &signer)?;
+        }
+    }
+
+    check_signatures(quote, leaf)?;
+    let platform = platform(leaf)?;
+    check_belongs(quote.body.tee(), &tcb_head, &qe_head, &platform)?;
+    Ok(Checked { root: top.der().to_vec(), platform, tcb_info, qe_identity })
+}
+
+/// A signed document: its issuer, its signature over the received bytes (R19), its form, its dates.
+fn check_document(
+    item: Item,
+    chain: &[CertificateDer<'static>],
+    text: &str,
+    signature: &[u8],
+    root: &Root<'_>,
+    now: u64,
+) -> Result<Head, Error> {
+    let signer = walk_chain(item, chain, SIGNER, root)?;
+    if !signer.first().is_some_and(|signer| signer.has_signed(text.as_bytes(), signature)) {
+        return Err(Error::item(
+            item,
+            ItemFault::Signature,
+            "it is not signed by its issuer: it was changed",
+        ));
+    }
+    let head = Head::parse(item, text)?;
+    let known = if item == Item::TcbInfo { 3..=3 } else { 2..=3 };
+    if !known.contains(&head.version) {
+        let detail = format!(
+            "version {}, which is not judged here: fetch it from version 4 of the service",
+            head.version
+        );
+        return Err(Error::item(item, ItemFault::UnsupportedVersion, detail));
+    }
+    check_window(item, head.window(item)?, now)?;
+    check_validity(item, &signer, now)?;
+    Ok(head)
+}
+
+/// The whole document, as the library will read it.
+fn typed<T: serde::de::DeserializeOwned>(item: Item, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::item(item, ItemFault::Parse, error.to_string()))
+}
+
+/// PCK key → QE report → attestation key → header and body.
+fn check_signatures(quote: &Quote<'_>, leaf: &Certificate<'_>) -> Result<(), Error> {
+    if !leaf.has_signed(quote.qe_report_bytes, quote.qe_report_signature) {
+        return Err(Error::QeReportSignature);
+    }
+    let binding = bulla_crypto::sha256(&[quote.attestation_key, quote.qe_auth_data]);
+    if quote.qe_report.report_data != *[binding, [0; 32]].as_flattened() {
+        return Err(Error::QeReportBinding);
+    }
+    let point = [&[4], quote.attestation_key].concat();
+    if !is_signed_raw(&point, quote.signed, quote.signature) {
+        return Err(Error::QuoteSignature);
+    }
+    Ok(())
+}
+
+/// The documents are about this kind of TEE and this platform.
+fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &Platform) -> Result<(), Error> {
+    let (tcb_id, qe_id) = match tee {
+        TeeKind::Sgx => ("SGX", "QE"),
+        TeeKind::Tdx => ("TDX", "TD_QE"),
+    };
+    let fmspc = hex::encode_upper(platform.fmspc);
+    let pceid = hex::encode_upper(platform.pceid);
+    let upper = str::to_ascii_uppercase;
+    let comparisons = [
+        (Item::TcbInfo, ItemFault::WrongId, tcb_id, tcb.id.clone()),
+        (Item::QeIdentity, ItemFault::WrongId, qe_id, qe.id.clone()),
+        (Item::TcbInfo, ItemFault::FmspcMismatch, &fmspc, upper(&tcb.fmspc)),
+        (Item::TcbInfo, ItemFault::PceidMismatch, &pceid, upper(&tcb.pce_id)),
+    ];
+    for (item, fault, wanted, found) in comparisons {
+        if found != wanted {
+            let found: String = found.chars().take(32).collect();
+            let detail = format!("it is for {found:?} and the quote needs {wanted:?}: fetch the right one");
+            return Err(Error::item(item, fault, detail));
+        }
+    }
+    Ok(())
+}
+
+/// The machine, from a PCK certificate whose chain was walked.
+fn platform(leaf: &Certificate<'_>) -> Result<Platform, Error> {
+    let malformed =
+        || Error::item(Item::Pck, ItemFault::Chain, "the PCK certificate lacks Intel's SGX extension");
+    let (extension, ca): (_, PckCa) = pck_leaf(leaf.der()).ok_or_else(malformed)?;
+    let fixed16 = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map_err(|_| malformed());
+    Ok(Platform {
+        ppid: fixed16(&extension.ppid)?,
+        fmspc: extension.fmspc,
+        pceid: extension.pce_id.as_slice().try_into().map_err(|_| malformed())?,
+        ca,
+        instance_id: extension.platform_instance_id.as_ref().map(fixed16).transpose()?,
+        cpusvn: extension.cpu_svn,
+        pcesvn: extension.pce_svn,
+    })
+}
