@@ -152,6 +152,16 @@ pub enum TeeKind {
     Tdx,
 }
 
+impl TeeKind {
+    /// Its name, for example `SGX`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sgx => "SGX",
+            Self::Tdx => "TDX",
+        }
+    }
+}
+
 /// Which of Intel's authorities issued a PCK certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]

@@ -34,6 +34,17 @@ impl<'a> Certificate<'a> {
         self.der
     }
 
+    pub(crate) fn serial(&self) -> &[u8] {
+        self.x509.raw_serial()
+    }
+
+    /// For people: the subject's common name, or all of the subject.
+    pub(crate) fn common_name(&self) -> String {
+        let subject = self.x509.subject();
+        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
+        name.map_or_else(|| subject.to_string(), str::to_owned)
+    }
+
     fn subject(&self) -> &[u8] {
         self.x509.subject().as_raw()
     }
@@ -198,6 +209,11 @@ impl<'a> Crl<'a> {
     pub(crate) fn window(&self) -> (u64, u64) {
         let from = unix(self.list.last_update());
         (from, self.list.next_update().map_or(from, unix))
+    }
+
+    /// How many certificates it revokes.
+    pub(crate) fn len(&self) -> usize {
+        self.list.iter_revoked_certificates().count()
     }
 
     /// Whether `issuer` made this list.

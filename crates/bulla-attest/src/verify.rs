@@ -90,7 +90,7 @@ fn walk(quote: &Quote<'_>, collateral: &Collateral, now: u64, root: &[u8]) -> Re
         .map_err(|error| format!("{error:#}"))
 }
 
-fn identity(body: &Body) -> Identity {
+pub(crate) fn identity(body: &Body) -> Identity {
     match body {
         Body::Sgx(report) => Identity::Sgx(Box::new(SgxIdentity::from(report.as_ref()))),
         Body::Tdx { td, mrservicetd, .. } => Identity::Tdx(Box::new(TdxIdentity {
@@ -108,7 +108,7 @@ fn identity(body: &Body) -> Identity {
     }
 }
 
-fn report_data(body: &Body) -> [u8; 64] {
+pub(crate) fn report_data(body: &Body) -> [u8; 64] {
     match body {
         Body::Sgx(report) => report.report_data,
         Body::Tdx { td, .. } => td.report_data,
