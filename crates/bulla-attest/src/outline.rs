@@ -103,10 +103,10 @@ fn graft(signers: &mut Vec<Signer>, path: Vec<Signer>) {
 fn quote_path(quote: &Quote<'_>, version: u16) -> Result<Vec<Signer>, Error> {
     let mut path = certificates(Item::Pck, &decode_pem(Item::Pck, quote.pck_chain)?)?;
     let qe = &quote.qe_report;
-    let key = bulla_crypto::sha256(&[quote.attestation_key]);
+    let key = format!("SHA-256 {}", hex::encode(bulla_crypto::sha256(&[quote.attestation_key])));
     let detail = format!("MRSIGNER {}, ISVSVN {}", hex::encode(qe.mrsigner), qe.isv_svn);
     path.push(Signer::new("quoting enclave", detail, None, quote.qe_report_bytes));
-    path.push(Signer::new("attestation key", hex::encode(key), None, quote.attestation_key));
+    path.push(Signer::new("attestation key", key, None, quote.attestation_key));
     let name = format!("{} quote", quote.body.tee().name());
     path.push(Signer::new(name, format!("version {version}"), None, quote.signed));
     Ok(path)

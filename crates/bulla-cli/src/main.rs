@@ -45,6 +45,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Floor(subcommand) => command::floor::run(machine, subcommand),
         Command::Successor(subcommand) => command::successor::run(machine, subcommand),
         Command::Request(options) => command::request::run(machine, options),
+        Command::Attest(args::Attest::Show(options)) => command::attest::show(options),
         Command::Attest(args::Attest::Verify(options)) => command::attest::verify(options),
         Command::Provider(args::Provider::Serve(options)) => command::provider::serve(options),
         #[cfg(feature = "sim")]

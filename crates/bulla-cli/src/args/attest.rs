@@ -6,8 +6,25 @@ use clap::{Args as Group, Subcommand, ValueHint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Attest {
+    /// Show what a quote claims and who is said to have signed what; nothing is verified
+    Show(Show),
     /// Verify a quote: stateless, with the collateral and the time that are given
     Verify(Verify),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Show {
+    /// The quote, raw
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) quote: PathBuf,
+
+    /// The collateral that belongs to it, to show that too
+    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
+    pub(crate) collateral: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Group)]

@@ -1,4 +1,4 @@
-//! `attest verify` on quotes of simulated machines.
+//! `attest` on quotes of simulated machines.
 
 use serde_json::{Value, json};
 
@@ -324,4 +324,44 @@ fn quotes_and_collateral_are_asked_for_with_care() {
     bulla.run("sim collateral host noise -o collateral").fails(11, &["[sim.not_a_quote]"]);
     bulla.run("sim quote missing --td default -o quote").fails(13, &["missing"]);
     assert_eq!(bulla.names("."), ["host", "noise", "td"]);
+}
+
+/// What is shown is claimed: a quote that does not verify is shown like one that does, and says so.
+#[test]
+fn show_draws_who_signed_what_and_verifies_nothing() {
+    let bulla = Bulla::with_host();
+    evidence(&bulla, "default");
+    let ran = bulla.run("attest show quote --collateral collateral");
+    assert!(ran.stderr.contains("not verified"), "{}", ran.stderr);
+    let shown = ran.text();
+    let picture: Vec<_> = shown.lines().skip_while(|line| !line.is_empty()).skip(1).collect();
+    let indented = |name: &str| {
+        let line =
+            picture.iter().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {shown}"));
+        line.chars().take_while(|character| !character.is_alphanumeric()).count() / 3
+    };
+    assert!(
+        !picture[0].starts_with(['├', '└'])
+            && picture[1..].iter().all(|line| line.starts_with(['├', '└', '│', ' ']))
+    );
+    for (name, depth) in [
+        ("PCK Certificate", 2),
+        ("PCK CRL", 2),
+        ("quoting enclave", 3),
+        ("attestation key", 4),
+        ("TDX quote (version 4)", 5),
+        ("TCB info", 2),
+        ("QE identity", 2),
+        ("root CA CRL", 1),
+    ] {
+        assert_eq!(indented(name), depth, "{name} in {shown}");
+    }
+
+    bulla.write("flipped", flipped(&bulla.read("quote"), 200, 0));
+    let report = bulla.run("attest show flipped --json").json();
+    assert_eq!((&report["verified"], &report["tee"]), (&json!(false), &json!("tdx")));
+    assert_eq!(report["signers"].as_array().unwrap().len(), 1);
+    bulla.run("attest verify flipped --collateral collateral --root root").fails(11, &["[quote.signature]"]);
+    bulla.write("short", &bulla.read("quote")[..700]);
+    bulla.run("attest show short").fails(11, &["[parse.truncated]"]);
 }

@@ -1,0 +1,43 @@
+//! `bulla attest show`: what evidence claims, before anything of it is verified.
+
+use bulla_attest::{Collateral, Outline};
+use serde_json::{Map, Value, json};
+
+use super::{claims, picture};
+use crate::args::Show;
+use crate::failure::Failure;
+use crate::{files, say};
+
+pub(crate) fn show(options: &Show) -> Result<(), Failure> {
+    let quote = files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
+    let collateral = options.collateral.as_ref().map(|path| {
+        let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
+        Ok::<_, Failure>(Collateral::from_json(&json)?)
+    });
+    let outline = Outline::of_quote(&quote, collateral.transpose()?.as_ref())?;
+    say::note("claimed, not verified: whoever made these bytes chose them");
+    let lines = lines(&outline);
+    if options.json {
+        let mut report: Map<String, Value> =
+            lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        report.insert("verified".into(), false.into());
+        report.insert("signers".into(), outline.signers.iter().map(picture::json).collect());
+        say::result(Value::from(report));
+        return Ok(());
+    }
+    lines.iter().for_each(|(name, value)| say::field(name, value));
+    say::result("");
+    picture::lines(&outline.signers).iter().for_each(say::result);
+    Ok(())
+}
+
+fn lines(outline: &Outline) -> Vec<(&'static str, Value)> {
+    let mut lines = vec![
+        ("tee", outline.tee.name().to_lowercase().into()),
+        ("version", outline.version.into()),
+        ("report_data", hex::encode(outline.report_data).into()),
+        ("qe_id", json!(hex::encode(outline.qe_id))),
+    ];
+    lines.extend(claims::identity(&outline.identity));
+    lines
+}
