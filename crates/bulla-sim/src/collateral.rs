@@ -7,12 +7,13 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use zerocopy::FromBytes;
 
-use crate::Error;
-use crate::machine::{INITIAL_CPUSVN, INITIAL_TEE_TCB_SVN, PCESVN, State};
+use crate::history::{Edition, History, Recovery, number};
+use crate::machine::{INITIAL_CPUSVN, PCESVN, State};
 use crate::pki::Pki;
 use crate::quoting::{QE_FLAGS, QE_SVN, QE3_PRODUCT, TDQE_PRODUCT, TEE_TDX, qe_signer};
+use crate::{Error, TdxModule};
 
-const EVALUATION_DATA_NUMBER: u32 = 20;
+/// What is open below the initial versions.
 const ADVISORY: &str = "SIM-SA-00001";
 /// How long collateral is valid, as Intel's.
 const VALIDITY: Duration = Duration::days(30);
@@ -41,20 +42,27 @@ impl TeeType {
     }
 }
 
-/// The collateral for quotes of `tee`, issued a day before `now_unix`.
-pub(crate) fn collateral(pki: &Pki, state: &State, tee: TeeType, now_unix: u64) -> Result<String, Error> {
-    let issued = i64::try_from(now_unix)
-        .ok()
-        .and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok())
-        .and_then(|now| now.checked_sub(AGE))
-        .ok_or(Error::Time(now_unix))?;
+/// The collateral for quotes of `tee`, issued a day before `now_unix` with what is known then.
+pub(crate) fn collateral(
+    pki: &Pki,
+    state: &State,
+    history: &History,
+    tee: TeeType,
+    edition: Edition,
+    now_unix: u64,
+) -> Result<String, Error> {
+    let issued = time(now_unix)?.checked_sub(AGE).ok_or(Error::Time(now_unix))?;
     let until = issued.checked_add(VALIDITY).ok_or(Error::Time(now_unix))?;
-    let date = |at: OffsetDateTime| at.format(&Rfc3339).map_err(|_| Error::Time(now_unix));
-    let dates = [date(issued)?, date(until)?];
+    let known = history.known(edition, now_unix)?;
+    let head = json!({
+        "issueDate": date(issued)?,
+        "nextUpdate": date(until)?,
+        "tcbEvaluationDataNumber": number(known),
+    });
 
-    let tcb_info = tcb_info(tee, state, &dates).to_string();
-    let qe_identity = qe_identity(tee, &dates).to_string();
-    let [root_ca_crl, pck_crl] = pki.crls(issued, until)?;
+    let tcb_info = tcb_info(tee, state, known, head.clone())?.to_string();
+    let qe_identity = qe_identity(tee, head).to_string();
+    let [root_ca_crl, pck_crl] = pki.crls(issued, until, history.revoked(now_unix))?;
     let collateral = json!({
         "pck_crl_issuer_chain": pki.platform_ca_chain(),
         "root_ca_crl": hex::encode(root_ca_crl),
@@ -69,53 +77,102 @@ pub(crate) fn collateral(pki: &Pki, state: &State, tee: TeeType, now_unix: u64) 
     Ok(collateral.to_string())
 }
 
-/// tcbInfo of version 3. The initial microcode and above is UpToDate; below it is OutOfDate, down to the lowest, which is
-/// Revoked.
-fn tcb_info(tee: TeeType, state: &State, [issued, until]: &[String; 2]) -> Value {
-    let mut out_of_date = INITIAL_CPUSVN;
-    out_of_date[0] = 1;
-    let levels = [
-        level(tee, &INITIAL_CPUSVN, PCESVN, "2026-02-11T00:00:00Z", "UpToDate"),
-        level(tee, &out_of_date, PCESVN, "2025-08-13T00:00:00Z", "OutOfDate"),
-        level(tee, &[0; 16], 0, "2024-03-13T00:00:00Z", "Revoked"),
-    ];
-    let info = json!({
-        "id": if tee == TeeType::Tdx { "TDX" } else { "SGX" },
-        "version": 3,
-        "issueDate": issued,
-        "nextUpdate": until,
-        "fmspc": hex::encode_upper(state.fmspc()),
-        "pceId": hex::encode_upper(state.pceid()),
-        "tcbType": 0,
-        "tcbEvaluationDataNumber": EVALUATION_DATA_NUMBER,
-        "tcbLevels": levels,
-    });
-    if tee == TeeType::Sgx {
-        return info;
-    }
-    let module = json!({
-        "mrsigner": hex::encode([0; 48]),
-        "attributes": hex::encode([0; 8]),
-        "attributesMask": hex::encode_upper([0xFF; 8]),
-    });
-    let [minor, major, ..] = INITIAL_TEE_TCB_SVN;
-    let identity = with(module.clone(), "id", json!(format!("TDX_{major:02X}")));
-    let module_levels = json!([
-        { "tcb": { "isvsvn": minor }, "tcbDate": "2026-02-11T00:00:00Z", "tcbStatus": "UpToDate" },
-    ]);
-    let identities = json!([with(identity, "tcbLevels", module_levels)]);
-    with(with(info, "tdxModule", module), "tdxModuleIdentities", identities)
+fn time(unix: u64) -> Result<OffsetDateTime, Error> {
+    let seconds = i64::try_from(unix).map_err(|_| Error::Time(unix))?;
+    OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| Error::Time(unix))
 }
 
-fn level(tee: TeeType, cpusvn: &[u8; 16], pcesvn: u16, date: &str, status: &str) -> Value {
-    let components = |svns: &[u8; 16]| json!(svns.map(|svn| json!({ "svn": svn })));
-    let mut tcb = json!({ "sgxtcbcomponents": components(cpusvn), "pcesvn": pcesvn });
-    if tee == TeeType::Tdx {
-        let lowest = *cpusvn == [0; 16];
-        tcb = with(tcb, "tdxtcbcomponents", components(if lowest { &[0; 16] } else { &INITIAL_TEE_TCB_SVN }));
+fn date(at: OffsetDateTime) -> Result<String, Error> {
+    at.format(&Rfc3339).map_err(|_| Error::Time(at.unix_timestamp().unsigned_abs()))
+}
+
+/// How a version and all above it, up to the next step, stand.
+struct Step {
+    from: u8,
+    status: &'static str,
+    date: String,
+    advisories: Vec<String>,
+}
+
+/// The steps of one version number, highest first: what the last recovery asked for is UpToDate, what is below is OutOfDate
+/// with the advisories of all recoveries since, and `revoked` is Revoked.
+fn steps(
+    initial: u8,
+    revoked: u8,
+    known: &[Recovery],
+    asked: impl Fn(&Recovery) -> u8,
+) -> Result<Vec<Step>, Error> {
+    let step = |from, status, date: &str| Step { from, status, date: date.into(), advisories: Vec::new() };
+    let mut steps = vec![
+        step(initial, "UpToDate", "2026-02-11T00:00:00Z"),
+        step(revoked + 1, "OutOfDate", "2025-08-13T00:00:00Z"),
+        step(revoked, "Revoked", "2024-03-13T00:00:00Z"),
+    ];
+    let below = |steps: &mut [Step], advisory: &str| {
+        steps.iter_mut().for_each(|step| step.advisories.push(advisory.to_owned()));
+    };
+    below(steps.get_mut(1..).unwrap_or_default(), ADVISORY);
+    for recovery in known {
+        if steps.first().is_some_and(|highest| highest.from < asked(recovery)) {
+            below(&mut steps, &recovery.advisory);
+            steps
+                .iter_mut()
+                .filter(|step| step.status == "UpToDate")
+                .for_each(|step| step.status = "OutOfDate");
+            steps.insert(0, step(asked(recovery), "UpToDate", &date(time(recovery.at)?)?));
+        }
     }
-    let level = json!({ "tcb": tcb, "tcbDate": date, "tcbStatus": status });
-    if status == "UpToDate" { level } else { with(level, "advisoryIDs", json!([ADVISORY])) }
+    Ok(steps)
+}
+
+/// tcbInfo of version 3.
+fn tcb_info(tee: TeeType, state: &State, known: &[Recovery], head: Value) -> Result<Value, Error> {
+    let platform = steps(INITIAL_CPUSVN[0], 0, known, |recovery| recovery.microcode)?;
+    let levels: Vec<_> = platform
+        .iter()
+        .map(|step| {
+            let (mut cpusvn, mut pcesvn, mut tdx) =
+                (INITIAL_CPUSVN, PCESVN, TdxModule::INITIAL.tee_tcb_svn());
+            cpusvn[0] = step.from;
+            if step.status == "Revoked" {
+                (cpusvn, pcesvn, tdx) = ([0; 16], 0, [0; 16]);
+            }
+            let components = |svns: [u8; 16]| json!(svns.map(|svn| json!({ "svn": svn })));
+            let tcb = json!({ "sgxtcbcomponents": components(cpusvn), "pcesvn": pcesvn });
+            let of_guests = tee == TeeType::Tdx;
+            level(step, if of_guests { with(tcb, "tdxtcbcomponents", components(tdx)) } else { tcb })
+        })
+        .collect();
+    let members = [
+        ("id", json!(if tee == TeeType::Tdx { "TDX" } else { "SGX" })),
+        ("version", json!(3)),
+        ("fmspc", json!(hex::encode_upper(state.fmspc()))),
+        ("pceId", json!(hex::encode_upper(state.pceid()))),
+        ("tcbType", json!(0)),
+        ("tcbLevels", json!(levels)),
+    ];
+    let info = members.into_iter().fold(head, |info, (name, value)| with(info, name, value));
+    if tee == TeeType::Sgx {
+        return Ok(info);
+    }
+    let module = json!({
+        "mrsigner": hex::encode(TdxModule::INITIAL.mrsigner),
+        "attributes": hex::encode(TdxModule::INITIAL.attributes),
+        "attributesMask": hex::encode_upper([0xFF; 8]),
+    });
+    let TdxModule { major, minor, .. } = TdxModule::INITIAL;
+    let identity = with(module.clone(), "id", json!(format!("TDX_{major:02X}")));
+    let module_levels: Vec<_> = steps(minor, 1, known, |recovery| recovery.tdx_module)?
+        .iter()
+        .map(|step| level(step, json!({ "isvsvn": step.from })))
+        .collect();
+    let identities = json!([with(identity, "tcbLevels", json!(module_levels))]);
+    Ok(with(with(info, "tdxModule", module), "tdxModuleIdentities", identities))
+}
+
+fn level(step: &Step, tcb: Value) -> Value {
+    let level = json!({ "tcb": tcb, "tcbDate": step.date, "tcbStatus": step.status });
+    if step.advisories.is_empty() { level } else { with(level, "advisoryIDs", json!(step.advisories)) }
 }
 
 /// `object` with one more member.
@@ -127,24 +184,25 @@ fn with(mut object: Value, name: &str, value: Value) -> Value {
 }
 
 /// enclaveIdentity of version 2.
-fn qe_identity(tee: TeeType, [issued, until]: &[String; 2]) -> Value {
+fn qe_identity(tee: TeeType, head: Value) -> Value {
     let (id, product) = if tee == TeeType::Tdx { ("TD_QE", TDQE_PRODUCT) } else { ("QE", QE3_PRODUCT) };
     let attributes = [QE_FLAGS.to_le_bytes(), [0; 8]].concat();
-    json!({
-        "id": id,
-        "version": 2,
-        "issueDate": issued,
-        "nextUpdate": until,
-        "tcbEvaluationDataNumber": EVALUATION_DATA_NUMBER,
-        "miscselect": "00000000",
-        "miscselectMask": "FFFFFFFF",
-        "attributes": hex::encode_upper(attributes),
+    let members = [
+        ("id", json!(id)),
+        ("version", json!(2)),
+        ("miscselect", json!("00000000")),
+        ("miscselectMask", json!("FFFFFFFF")),
+        ("attributes", json!(hex::encode_upper(attributes))),
         // All flags but MODE64BIT, and no XFRM.
-        "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
-        "mrsigner": hex::encode_upper(qe_signer()),
-        "isvprodid": product,
-        "tcbLevels": [
-            { "tcb": { "isvsvn": QE_SVN }, "tcbDate": "2026-02-11T00:00:00Z", "tcbStatus": "UpToDate" },
-        ],
-    })
+        ("attributesMask", json!("FBFFFFFFFFFFFFFF0000000000000000")),
+        ("mrsigner", json!(hex::encode_upper(qe_signer()))),
+        ("isvprodid", json!(product)),
+        (
+            "tcbLevels",
+            json!([
+                { "tcb": { "isvsvn": QE_SVN }, "tcbDate": "2026-02-11T00:00:00Z", "tcbStatus": "UpToDate" },
+            ]),
+        ),
+    ];
+    members.into_iter().fold(head, |identity, (name, value)| with(identity, name, value))
 }

@@ -62,6 +62,8 @@ pub(crate) struct Cpu {
     pub(crate) cpusvn: [u8; 16],
     pub(crate) tee_tcb_svn: [u8; 16],
     pub(crate) mrseam: [u8; 48],
+    pub(crate) mrsignerseam: [u8; 48],
+    pub(crate) seam_attributes: [u8; 8],
 }
 
 impl Cpu {
@@ -190,6 +192,8 @@ impl Cpu {
             valid: TEE_TCB_INFO_VALID.into(),
             tee_tcb_svn: self.tee_tcb_svn,
             mrseam: self.mrseam,
+            mrsignerseam: self.mrsignerseam,
+            attributes: self.seam_attributes,
             tee_tcb_svn2: self.tee_tcb_svn,
             ..TeeTcbInfo::new_zeroed()
         };

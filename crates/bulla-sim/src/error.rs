@@ -26,6 +26,18 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// What the vendor publishes is out of order.
+    #[error("the vendor of the simulated machine cannot publish that: {0}")]
+    History(&'static str),
+
+    /// The edition is not valid any more.
+    #[error("documents with tcbEvaluationDataNumber {0} are retired: ask for a newer edition")]
+    RetiredEdition(u32),
+
+    /// There is no such edition yet.
+    #[error("there are no documents with tcbEvaluationDataNumber {0}")]
+    NoEdition(u32),
+
     /// There is no microcode below the lowest.
     #[error("the simulated machine already runs its lowest microcode")]
     LowestMicrocode,
@@ -82,6 +94,9 @@ impl Error {
         match self {
             Self::Unavailable { .. } => "sim.unavailable",
             Self::NotEmpty { .. } => "sim.not_empty",
+            Self::History(_) => "sim.history",
+            Self::RetiredEdition(_) => "sim.retired_edition",
+            Self::NoEdition(_) => "sim.no_edition",
             Self::LowestMicrocode => "sim.lowest_microcode",
             Self::Description(_) => "sim.description",
             Self::NotAQuote(_) => "sim.not_a_quote",
@@ -97,9 +112,13 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Unavailable { .. } => Class::Unavailable,
-            Self::NotEmpty { .. } | Self::LowestMicrocode | Self::Description(_) | Self::Time(_) => {
-                Class::Usage
-            }
+            Self::NotEmpty { .. }
+            | Self::History(_)
+            | Self::RetiredEdition(_)
+            | Self::NoEdition(_)
+            | Self::LowestMicrocode
+            | Self::Description(_)
+            | Self::Time(_) => Class::Usage,
             Self::NotAQuote(_) => Class::Damaged,
             Self::BadReport(_) => Class::Refused,
             Self::Write { .. } | Self::Signing(_) | Self::Entropy(_) => Class::Other,

@@ -20,13 +20,17 @@ mod enclave;
 mod error;
 mod guest;
 mod hexadecimal;
+mod history;
 mod machine;
 mod pki;
 mod quoting;
+mod tdx_module;
 mod trap;
 
 pub use collateral::TeeType;
 pub use enclave::{EnclaveIdentity, SimulatedEnclave};
 pub use error::Error;
 pub use guest::{SimulatedGuest, TdDescription};
+pub use history::{Edition, Recovery};
 pub use machine::{Machine, Step};
+pub use tdx_module::TdxModule;

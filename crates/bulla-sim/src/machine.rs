@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bulla_crypto::{Secret, SystemRandom, sha384};
+use bulla_crypto::{Secret, SystemRandom};
 use bulla_tee::tdx::TdReport;
 use bulla_tee::{SIMULATED_MARKER, is_simulated};
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,11 @@ use crate::collateral::{TeeType, collateral};
 use crate::cpu::Cpu;
 use crate::enclave::{self, ENCLAVE_TOML};
 use crate::hexadecimal::Hex;
+use crate::history::{Edition, History, Recovery, Revocation};
 use crate::pki::Pki;
 use crate::quoting::Quoting;
 use crate::trap::{self, Core};
-use crate::{EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, TdDescription};
+use crate::{EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, TdDescription, TdxModule};
 
 const MACHINE_TOML: &str = "machine.toml";
 const HEADER: &str =
@@ -26,8 +27,6 @@ const HEADER: &str =
 
 /// CPUSVN of a new machine: the lowest that its TCB info calls UpToDate.
 pub(crate) const INITIAL_CPUSVN: [u8; 16] = marked([5, 5, 2, 2, 3, 1, 0, 3]);
-/// TEE_TCB_SVN of a new machine: minor 5 of major 1, last patch 2.
-pub(crate) const INITIAL_TEE_TCB_SVN: [u8; 16] = marked([5, 1, 2, 0, 0, 0, 0, 0]);
 /// PCESVN of a new machine.
 pub(crate) const PCESVN: u16 = 13;
 /// The features of a new machine: legacy register state.
@@ -38,7 +37,7 @@ const EPC_BYTES: u64 = 128 << 20;
 /// The highest value that microcode updates reach, so that there is always one above.
 const HIGHEST_MICROCODE: u8 = 254;
 
-const fn marked(live: [u8; 8]) -> [u8; 16] {
+pub(crate) const fn marked(live: [u8; 8]) -> [u8; 16] {
     let [a, b, c, d, e, f, g, h] = live;
     let [i, j, k, l, m, n, o, p] = SIMULATED_MARKER;
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
@@ -55,6 +54,8 @@ pub(crate) struct State {
     cpusvn: Hex<16>,
     tee_tcb_svn: Hex<16>,
     mrseam: Hex<48>,
+    mrsignerseam: Hex<48>,
+    seam_attributes: Hex<8>,
     xfrm: Hex<8>,
     epc_bytes: u64,
     ppid: Hex<16>,
@@ -73,8 +74,10 @@ impl State {
             tdx_report_key: random()?,
             owner_epoch: random()?,
             cpusvn: Hex(INITIAL_CPUSVN),
-            tee_tcb_svn: Hex(INITIAL_TEE_TCB_SVN),
-            mrseam: Hex(sha384(&[b"bulla simulated TDX module"])),
+            tee_tcb_svn: Hex(TdxModule::INITIAL.tee_tcb_svn()),
+            mrseam: Hex(TdxModule::INITIAL.mrseam()),
+            mrsignerseam: Hex(TdxModule::INITIAL.mrsigner),
+            seam_attributes: Hex(TdxModule::INITIAL.attributes),
             xfrm: Hex(INITIAL_XFRM.to_be_bytes()),
             epc_bytes: EPC_BYTES,
             ppid: random()?,
@@ -116,6 +119,8 @@ impl State {
             cpusvn: self.cpusvn.0,
             tee_tcb_svn: self.tee_tcb_svn.0,
             mrseam: self.mrseam.0,
+            mrsignerseam: self.mrsignerseam.0,
+            seam_attributes: self.seam_attributes.0,
         }
     }
 
@@ -245,6 +250,54 @@ impl Machine {
         state.save(&self.dir)
     }
 
+    /// Installs another TDX module, in the directory: newer, older, or not the vendor's.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be read or written.
+    pub fn install_tdx_module(&self, module: &TdxModule) -> Result<(), Error> {
+        let state = State {
+            tee_tcb_svn: Hex(module.tee_tcb_svn()),
+            mrseam: Hex(module.mrseam()),
+            mrsignerseam: Hex(module.mrsigner),
+            seam_attributes: Hex(module.attributes),
+            ..State::load(&self.dir)?
+        };
+        state.save(&self.dir)
+    }
+
+    /// Lets the vendor announce a TCB recovery, in the directory: collateral for times after it knows of it. Recoveries are
+    /// announced in the order of their times.
+    ///
+    /// ```
+    /// use bulla_sim::{Edition, Machine, Recovery, TeeType};
+    ///
+    /// # let parent = tempfile::tempdir()?;
+    /// let machine = Machine::create(parent.path().join("machine"))?;
+    /// let (at, week) = (1_800_000_000, 7 * 86_400);
+    /// let advisory = "SIM-SA-00002".to_owned();
+    /// machine.tcb_recovery(&Recovery { at, standard_at: at + week, microcode: 6, tdx_module: 5, advisory })?;
+    /// let early = machine.collateral_of(TeeType::Tdx, Edition::Early, at)?;
+    /// let standard = machine.collateral_of(TeeType::Tdx, Edition::Standard, at)?;
+    /// assert!(early.contains("SIM-SA-00002") && !standard.contains("SIM-SA-00002"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::History`] if it is out of order; [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be
+    /// read or written.
+    pub fn tcb_recovery(&self, recovery: &Recovery) -> Result<(), Error> {
+        History::recover(&self.dir, recovery)
+    }
+
+    /// Lets the vendor take back the PCK certificate that this machine has at its present TCB level, in the directory: it
+    /// is on the revocation lists for times from `at` on.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be read or written.
+    pub fn revoke_pck(&self, at: u64) -> Result<(), Error> {
+        History::revoke(&self.dir, Revocation { at, serial: Hex(Pki::pck_serial(&self.state)) })
+    }
+
     /// Gives the machine new seal fuses, PPID, platform instance id and QE ID, in the directory, as a firmware update or
     /// a new registration can do.
     ///
@@ -334,7 +387,7 @@ impl Machine {
     }
 
     /// The collateral for a quote of a simulated machine, as the JSON that `dcap-qvl` reads (`QuoteCollateralV3`): issued
-    /// a day before `now_unix` and valid for 30 days.
+    /// a day before `now_unix`, valid for 30 days, and knowing all that was [published](Self::tcb_recovery) until `now_unix`.
     ///
     /// ```
     /// use bulla_sim::{Machine, TdDescription};
@@ -349,7 +402,7 @@ impl Machine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NotAQuote`], [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
+    /// [`Error::NotAQuote`], and as [`collateral_for`](Self::collateral_for).
     pub fn collateral(&self, quote: &[u8], now_unix: u64) -> Result<String, Error> {
         self.collateral_for(TeeType::of(quote)?, now_unix)
     }
@@ -357,9 +410,20 @@ impl Machine {
     /// As [`collateral`](Self::collateral), for every quote of that kind.
     ///
     /// # Errors
-    /// [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
+    /// [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails, [`Error::Unavailable`] if
+    /// the directory cannot be read.
     pub fn collateral_for(&self, tee: TeeType, now_unix: u64) -> Result<String, Error> {
-        collateral(&self.pki, &self.state, tee, now_unix)
+        self.collateral_of(tee, Edition::Standard, now_unix)
+    }
+
+    /// As [`collateral_for`](Self::collateral_for), of another edition than the standard one. What the vendor published is
+    /// read from the directory each time.
+    ///
+    /// # Errors
+    /// As [`collateral_for`](Self::collateral_for); [`Error::RetiredEdition`] and [`Error::NoEdition`] for numbers that are
+    /// not valid any more or not yet; [`Error::Unavailable`] if the directory cannot be read.
+    pub fn collateral_of(&self, tee: TeeType, edition: Edition, now_unix: u64) -> Result<String, Error> {
+        collateral(&self.pki, &self.state, &History::load(&self.dir)?, tee, edition, now_unix)
     }
 }
 

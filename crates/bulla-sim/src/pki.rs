@@ -9,13 +9,15 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use bulla_crypto::sha256;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
-    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    date_time_ymd,
 };
 use time::OffsetDateTime;
 use yasna::models::ObjectIdentifier;
 use yasna::{DERWriter, DERWriterSeq};
 
 use crate::Error;
+use crate::history::Revocation;
 use crate::machine::{State, write_file};
 
 const FOLDER: &str = "pki";
@@ -143,9 +145,15 @@ impl Pki {
         Ok([leaf.as_str(), PLATFORM_CA_PEM, ROOT_PEM].concat())
     }
 
+    /// The serial number of the PCK certificate of `state`.
+    pub(crate) fn pck_serial(state: &State) -> [u8; 16] {
+        let mut serial = [0; 16];
+        serial.copy_from_slice(sha256(&[state.ppid(), state.cpusvn()]).split_at(16).0);
+        serial
+    }
+
     fn issue_pck(&self, state: &State, pck: &Key) -> Result<String, Error> {
-        let serial = sha256(&[state.ppid(), state.cpusvn()]);
-        let mut params = signer(PCK, serial.split_at(16).0);
+        let mut params = signer(PCK, &Self::pck_serial(state));
         params.custom_extensions =
             vec![CustomExtension::from_oid_content(&SGX_EXTENSION, sgx_extension(state))];
         let ca_params = authority(PLATFORM_CA, 2, 0);
@@ -163,21 +171,36 @@ impl Pki {
         [TCB_SIGNING_PEM, ROOT_PEM].concat()
     }
 
-    /// The revocation lists of the root and of the platform CA, in DER; nothing is revoked.
-    pub(crate) fn crls(&self, from: OffsetDateTime, until: OffsetDateTime) -> Result<[Vec<u8>; 2], Error> {
-        let list = |authority: CertificateParams, key: &Key| -> Result<Vec<u8>, Error> {
+    /// The revocation lists of the root, on which nothing is, and of the platform CA, in DER. Their number is the second in
+    /// which they were issued, so that it rises.
+    pub(crate) fn crls<'a>(
+        &self,
+        from: OffsetDateTime,
+        until: OffsetDateTime,
+        revoked: impl Iterator<Item = &'a Revocation>,
+    ) -> Result<[Vec<u8>; 2], Error> {
+        let revoked_certs = revoked.map(|revocation| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&revocation.serial.0),
+            // Never after the list's own date.
+            revocation_time: from,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = |authority: CertificateParams, key: &Key, revoked_certs| -> Result<Vec<u8>, Error> {
             let list = CertificateRevocationListParams {
                 this_update: from,
                 next_update: until,
-                crl_number: SerialNumber::from_slice(&[1]),
+                crl_number: SerialNumber::from(from.unix_timestamp().unsigned_abs()),
                 issuing_distribution_point: None,
-                revoked_certs: Vec::new(),
+                revoked_certs,
                 key_identifier_method: KeyIdMethod::Sha256,
             };
             let signed = list.signed_by(&Issuer::new(authority, &key.pair)).map_err(Error::signing)?;
             Ok(signed.der().to_vec())
         };
-        Ok([list(authority(ROOT, 1, 1), &self.root)?, list(authority(PLATFORM_CA, 2, 0), &self.platform_ca)?])
+        let root = list(authority(ROOT, 1, 1), &self.root, Vec::new())?;
+        let platform_ca = authority(PLATFORM_CA, 2, 0);
+        Ok([root, list(platform_ca, &self.platform_ca, revoked_certs.collect())?])
     }
 }
 

@@ -40,6 +40,8 @@ fn a_new_machine_has_the_documented_file() {
         ("cpusvn", 16),
         ("tee_tcb_svn", 16),
         ("mrseam", 48),
+        ("mrsignerseam", 48),
+        ("seam_attributes", 8),
         ("xfrm", 8),
         ("ppid", 16),
         ("platform_instance_id", 16),
@@ -210,7 +212,18 @@ fn features_add_up() {
 #[test]
 fn two_machines_share_their_model_and_vendor_only() {
     let ((_one_parent, one), (_two_parent, two)) = (new(), new());
-    let shared = ["cpusvn", "tee_tcb_svn", "mrseam", "xfrm", "epc_bytes", "fmspc", "pceid", "pcesvn"];
+    let shared = [
+        "cpusvn",
+        "tee_tcb_svn",
+        "mrseam",
+        "mrsignerseam",
+        "seam_attributes",
+        "xfrm",
+        "epc_bytes",
+        "fmspc",
+        "pceid",
+        "pcesvn",
+    ];
     for (key, value) in table(&one) {
         assert_eq!(table(&two)[&key] == value, shared.contains(&key.as_str()), "{key}");
     }

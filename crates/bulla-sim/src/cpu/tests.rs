@@ -10,6 +10,8 @@ fn cpu() -> Cpu {
         cpusvn: svn([5, 5, 2, 2, 3, 1, 0, 3]),
         tee_tcb_svn: svn([5, 1, 2, 0, 0, 0, 0, 0]),
         mrseam: [0x5E; 48],
+        mrsignerseam: [0; 48],
+        seam_attributes: [0; 8],
     }
 }
 

@@ -21,6 +21,8 @@ fn core() -> Core {
         cpusvn: svn(5),
         tee_tcb_svn: svn(6),
         mrseam: [7; 48],
+        mrsignerseam: [0; 48],
+        seam_attributes: [0; 8],
     };
     Core { cpu: Arc::new(cpu), enclave: EnclaveIdentity::new([8; 32], [9; 32], 10, 11) }
 }
