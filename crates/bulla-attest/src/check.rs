@@ -11,7 +11,7 @@ use crate::pki::{
     Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain,
 };
 use crate::quote::Quote;
-use crate::{Collateral, Error, PckCa, Platform, TeeKind, TrustAnchor};
+use crate::{Collateral, Error, IntelPlatform, PckCa, TeeKind, TrustAnchor};
 
 /// TCB info and QE identity are signed by a certificate that the root issued.
 const SIGNER: Shape = Shape { below: 1, leaf_is_ca: false };
@@ -24,7 +24,7 @@ const PCK: Shape = Shape { below: 2, leaf_is_ca: false };
 pub(crate) struct Checked {
     /// DER.
     pub(crate) root: Vec<u8>,
-    pub(crate) platform: Platform,
+    pub(crate) platform: IntelPlatform,
     pub(crate) tcb_info: TcbInfo,
     pub(crate) qe_identity: QeIdentity,
 }
@@ -131,7 +131,7 @@ fn check_signatures(quote: &Quote<'_>, leaf: &Certificate<'_>) -> Result<(), Err
 }
 
 /// The documents are about this kind of TEE and this platform.
-fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &Platform) -> Result<(), Error> {
+fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &IntelPlatform) -> Result<(), Error> {
     let (tcb_id, qe_id) = match tee {
         TeeKind::Sgx => ("SGX", "QE"),
         TeeKind::Tdx => ("TDX", "TD_QE"),
@@ -156,12 +156,12 @@ fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &Platform) -> Re
 }
 
 /// The machine, from a PCK certificate whose chain was walked.
-fn platform(leaf: &Certificate<'_>) -> Result<Platform, Error> {
+fn platform(leaf: &Certificate<'_>) -> Result<IntelPlatform, Error> {
     let malformed =
         || Error::item(Item::Pck, ItemFault::Chain, "the PCK certificate lacks Intel's SGX extension");
     let (extension, ca): (_, PckCa) = pck_leaf(leaf.der()).ok_or_else(malformed)?;
     let fixed16 = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map_err(|_| malformed());
-    Ok(Platform {
+    Ok(IntelPlatform {
         ppid: fixed16(&extension.ppid)?,
         fmspc: extension.fmspc,
         pceid: extension.pce_id.as_slice().try_into().map_err(|_| malformed())?,

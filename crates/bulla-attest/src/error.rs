@@ -86,8 +86,8 @@ pub enum Error {
         tcb: Box<Tcb>,
     },
 
-    /// Two quotes are not from one machine (R36).
-    #[error("not the same machine: the {0} of the two PCK certificates differ")]
+    /// Two pieces of evidence are not from one machine, or not provably (R36).
+    #[error("not the same machine: {0}")]
     OtherMachine(&'static str),
 
     /// The report data is not what the verifier asked for.

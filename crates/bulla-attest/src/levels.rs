@@ -6,7 +6,7 @@ use bulla_tee::sgx::arch::ReportBody;
 use dcap_qvl::{QeIdentity, TcbInfo, TcbStatusWithAdvisory};
 
 use crate::error::{Item, ItemFault};
-use crate::{Error, Platform, Tcb};
+use crate::{Error, IntelPlatform, Tcb};
 
 /// What a TDX module says of itself.
 pub(crate) struct TdxModule<'a> {
@@ -17,7 +17,7 @@ pub(crate) struct TdxModule<'a> {
 
 /// The verdict on a platform and, for a guest, its TDX module; without the quoting enclave.
 pub(crate) fn platform_level(
-    platform: &Platform,
+    platform: &IntelPlatform,
     module: Option<&TdxModule<'_>>,
     tcb_info: &TcbInfo,
 ) -> Result<TcbStatusWithAdvisory, Error> {

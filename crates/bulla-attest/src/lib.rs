@@ -56,7 +56,7 @@ mod status;
 mod verify;
 
 pub use anchor::TrustAnchor;
-pub use claims::{Claims, Platform};
+pub use claims::{AmdPlatform, AmdProduct, Claims, IntelPlatform, Platform};
 pub use collateral::{Collateral, CollateralId, CollateralSource, PckCa, TeeKind};
 pub use error::{Error, Item, ItemFault, ParseFault, Rule};
 pub use outline::{Outline, Signer};

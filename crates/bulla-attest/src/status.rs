@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::Error;
 
-/// The status of a platform's TCB, as Intel's TCB info names it.
+/// The status of a platform's TCB, as Intel's TCB info names it; AMD names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TcbStatus {
@@ -27,10 +27,13 @@ pub enum TcbStatus {
     TdRelaunchAdvisedConfigurationNeeded,
     /// The keys of the platform are not to be trusted. No policy accepts it (R22).
     Revoked,
+    /// The vendor publishes no levels: AMD. Nobody says what is up to date, so the policy's own floor decides and this
+    /// status cannot be allowed by name.
+    Unlisted,
 }
 
 impl TcbStatus {
-    /// Every status.
+    /// Every status that a vendor gives.
     pub const ALL: [Self; 9] = [
         Self::UpToDate,
         Self::SwHardeningNeeded,
@@ -70,6 +73,7 @@ impl TcbStatus {
                 ("TDRelaunchAdvisedConfigurationNeeded", "td-relaunch-advised-configuration-needed")
             }
             Self::Revoked => ("Revoked", "revoked"),
+            Self::Unlisted => ("Unlisted", "unlisted"),
         }
     }
 }
@@ -109,7 +113,7 @@ impl FromStr for TcbStatus {
     }
 }
 
-/// The verdict on a platform's TCB: what the TCB info, the TDX module's and the quoting enclave's identity say together.
+/// The verdict on a platform's TCB. Of an Intel machine: what the TCB info, the TDX module's and the quoting enclave's identity say together. Of an AMD machine: [`Tcb::UNLISTED`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcb {
     /// Platform, TDX module and quoting enclave converged, as Intel's verification library does.
@@ -122,6 +126,16 @@ pub struct Tcb {
     pub qe_status: TcbStatus,
 }
 
+impl Tcb {
+    /// Of a machine whose vendor publishes no levels.
+    pub const UNLISTED: Self = Self {
+        status: TcbStatus::Unlisted,
+        advisory_ids: Vec::new(),
+        evaluation_data_number: 0,
+        qe_status: TcbStatus::Unlisted,
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +146,7 @@ mod tests {
             assert_eq!(status.as_str().parse::<TcbStatus>().unwrap(), status);
             assert_eq!(status.as_kebab().parse::<TcbStatus>().unwrap(), status);
         }
-        for bad in ["", "uptodate", "up_to_date", "Unknown", "UpToDate "] {
+        for bad in ["unlisted", "", "uptodate", "up_to_date", "Unknown", "UpToDate "] {
             assert_eq!(bad.parse::<TcbStatus>().unwrap_err().code(), "usage.tcb_status");
         }
     }

@@ -12,7 +12,7 @@ use crate::check::check;
 use crate::crypto::Engine;
 use crate::explain::explain;
 use crate::quote::{Body, Quote};
-use crate::{Claims, Collateral, Error, Platform, Policy, Tcb, TrustAnchor};
+use crate::{Claims, Collateral, Error, IntelPlatform, Platform, Policy, Tcb, TrustAnchor};
 
 /// Judges quotes against one trust anchor. It keeps no state and reads no clock.
 ///
@@ -23,7 +23,7 @@ use crate::{Claims, Collateral, Error, Platform, Policy, Tcb, TrustAnchor};
 ///     let verifier = Verifier::new(TrustAnchor::intel());
 ///     let collateral = Collateral::from_json(collateral)?;
 ///     let claims = verifier.verify(quote, &collateral, now_unix, &Policy::strict())?;
-///     println!("{:?} on {:02x?}", claims.identity, claims.platform.ppid);
+///     println!("{:?} on {:02x?}", claims.identity, claims.platform.id());
 ///     Ok(())
 /// }
 /// assert_eq!(judge(b"", b"{}", 0).unwrap_err().code(), "collateral.incomplete");
@@ -70,8 +70,7 @@ impl Verifier {
                 qe_status: verified.qe.tcb_level.tcb_status.into(),
             },
             valid_until: verified.earliest_expiration_date,
-            qe_id: *quote.header.user_data.first_chunk().expect("user data is 20 bytes"),
-            platform: checked.platform,
+            platform: Platform::Intel(checked.platform),
             identity,
             simulated,
         };
@@ -116,7 +115,7 @@ pub(crate) fn report_data(body: &Body) -> [u8; 64] {
 }
 
 /// Whether any security version in the evidence carries the simulator's marker.
-fn claims_simulated(quote: &Quote<'_>, platform: &Platform) -> bool {
+fn claims_simulated(quote: &Quote<'_>, platform: &IntelPlatform) -> bool {
     let own = match &quote.body {
         Body::Sgx(report) => is_simulated(&report.cpusvn),
         Body::Tdx { td, tee_tcb_svn2, .. } => {

@@ -290,8 +290,8 @@ fn evidence_in_order_is_accepted() {
     let evidence = Pki::new("Intel SGX Root CA").evidence(&Recipe::default());
     let claims = evidence.verify(&evidence.root, &Policy::strict()).unwrap();
     assert_eq!(
-        (claims.platform.ppid, claims.tcb.status, claims.simulated),
-        (PPID, TcbStatus::UpToDate, false)
+        (claims.platform.id(), claims.tcb.status, claims.simulated),
+        (Some(&PPID[..]), TcbStatus::UpToDate, false)
     );
 }
 

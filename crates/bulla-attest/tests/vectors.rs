@@ -124,7 +124,7 @@ fn compare_with_table(claims: &Claims, report: &Value, pck: &Value, name: &str) 
         assert_eq!(value, &report[field], "{name}: {field}");
     }
 
-    let platform = &claims.platform;
+    let platform = claims.platform.intel().unwrap();
     let ca = match platform.ca {
         PckCa::Processor => "Processor CA",
         PckCa::Platform => "Platform CA",
@@ -158,7 +158,7 @@ fn an_id_of_a_quote_selects_the_collateral_that_verifies_it() {
             };
             assert_eq!(
                 (id.tee, id.fmspc, id.ca),
-                (tee, claims.platform.fmspc, claims.platform.ca),
+                (tee, claims.platform.intel().unwrap().fmspc, claims.platform.intel().unwrap().ca),
                 "{}",
                 vector.id
             );

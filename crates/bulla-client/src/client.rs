@@ -150,7 +150,8 @@ struct OwnQuote {
 pub(crate) fn tdx(identity: Identity) -> Result<Box<TdxIdentity>, bulla_tee::Error> {
     match identity {
         Identity::Tdx(guest) => Ok(guest),
-        _ => Err(bulla_tee::Error::WrongBackend { wanted: "tdx", found: "sgx" }),
+        Identity::Sgx(_) => Err(bulla_tee::Error::WrongBackend { wanted: "tdx", found: "sgx" }),
+        _ => Err(bulla_tee::Error::WrongBackend { wanted: "tdx", found: "snp" }),
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) fn plausible(own: &Platform, guest: &CollateralId) -> Result<(), Refu
     if guest.tee != TeeKind::Tdx {
         return Err(Refusal::new(Code::Unsupported, "evidence.not_tdx"));
     }
-    if guest.fmspc != own.fmspc || guest.ca != own.ca {
+    if !own.intel().is_some_and(|own| guest.fmspc == own.fmspc && guest.ca == own.ca) {
         return Err(Refusal::new(Code::WrongPlatform, "platform.other_model"));
     }
     Ok(())

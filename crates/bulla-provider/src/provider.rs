@@ -64,6 +64,7 @@ impl Provider {
             }
             Identity::Sgx(enclave) => enclave.mrenclave,
             Identity::Tdx(_) => return Err(Error::NotAnEnclave("TDX guest")),
+            Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
             _ => return Err(Error::NotAnEnclave("machine of another kind")),
         };
         let policy = Policy::development();

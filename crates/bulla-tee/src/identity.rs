@@ -1,5 +1,7 @@
 //! Who is running: the registers that a machine reports.
 
+use std::fmt;
+
 use crate::sgx::arch::{Attributes, ReportBody};
 
 /// The bytes 8..16 of a simulated processor's CPUSVN and of a simulated TDX module's TEE_TCB_SVN (R15, R110).
@@ -21,6 +23,8 @@ pub enum Identity {
     Sgx(Box<SgxIdentity>),
     /// A TDX guest.
     Tdx(Box<TdxIdentity>),
+    /// A SEV-SNP guest.
+    Snp(Box<SnpIdentity>),
 }
 
 impl Identity {
@@ -29,6 +33,7 @@ impl Identity {
         match self {
             Self::Sgx(_) => "sgx",
             Self::Tdx(_) => "tdx",
+            Self::Snp(_) => "snp",
         }
     }
 
@@ -37,6 +42,8 @@ impl Identity {
         match self {
             Self::Sgx(enclave) => is_simulated(&enclave.cpusvn),
             Self::Tdx(guest) => is_simulated(&guest.tee_tcb_svn),
+            // No simulated machine makes SNP reports.
+            Self::Snp(_) => false,
         }
     }
 }
@@ -109,4 +116,73 @@ pub struct TdxIdentity {
     pub tee_tcb_svn: [u8; 16],
     /// Measurement of the TDX module. Never an input of a key.
     pub mrseam: [u8; 48],
+}
+
+/// A SEV-SNP guest: what its attestation report says (AMD SEV-SNP Firmware ABI specification, ATTESTATION_REPORT).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnpIdentity {
+    /// The measurement of the initial memory (LAUNCH_DIGEST).
+    pub measurement: [u8; 48],
+    /// Chosen by the host at launch.
+    pub host_data: [u8; 32],
+    /// SHA-384 of the key that signed the ID block; zero where there was none.
+    pub id_key_digest: [u8; 48],
+    /// SHA-384 of the key that certified the ID key; zero where there was none.
+    pub author_key_digest: [u8; 48],
+    /// From the ID block, or chosen by the host where there was none.
+    pub family_id: [u8; 16],
+    /// From the ID block, or chosen by the host where there was none.
+    pub image_id: [u8; 16],
+    /// From the ID block, or chosen by the host where there was none.
+    pub guest_svn: u32,
+    /// What the guest's owner lets the host do; see [`crate::snp::policy`].
+    pub policy: u64,
+    /// The privilege level that the report was asked for: 0 is the highest, 3 the lowest.
+    pub vmpl: u32,
+    /// What the machine has switched on; see [`crate::snp::platform`].
+    pub platform_info: u64,
+    /// The TCB that the report's key is for: what the host says that it runs, at most the current one. Never an input of
+    /// a key.
+    pub reported_tcb: SnpTcb,
+    /// The TCB that runs.
+    pub current_tcb: SnpTcb,
+    /// The TCB that the machine cannot go below any more.
+    pub committed_tcb: SnpTcb,
+    /// The current TCB when the guest was launched or moved here.
+    pub launch_tcb: SnpTcb,
+    /// Names this guest from its launch on; it stays the same when the guest moves.
+    pub report_id: [u8; 32],
+    /// Names the migration agent; all ones where there is none.
+    pub report_id_ma: [u8; 32],
+    /// Names the processor; zero where the machine hides it or signs with a key of its provider (VLEK).
+    pub chip_id: [u8; 64],
+    /// Family, model and stepping of the processor; zero in reports before version 3.
+    pub cpuid: [u8; 3],
+    /// Which vulnerabilities the firmware had dealt with when the guest was launched; zero in reports before version 5.
+    pub launch_mitigations: u64,
+    /// Which it has dealt with now; zero in reports before version 5.
+    pub current_mitigations: u64,
+}
+
+/// The security versions of a SEV-SNP machine (TCB_VERSION). Each rises on its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SnpTcb {
+    /// The firmware of the memory encryption's controller; on Turin and later, zero before.
+    pub fmc: u8,
+    /// The boot loader of the security processor.
+    pub bootloader: u8,
+    /// The operating system of the security processor.
+    pub tee: u8,
+    /// The SNP firmware.
+    pub snp: u8,
+    /// The lowest microcode patch level of all cores.
+    pub microcode: u8,
+}
+
+/// For example `fmc=1 bootloader=4 tee=0 snp=24 microcode=219`.
+impl fmt::Display for SnpTcb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fmc, bootloader, tee, snp, microcode } = self;
+        write!(f, "fmc={fmc} bootloader={bootloader} tee={tee} snp={snp} microcode={microcode}")
+    }
 }

@@ -25,6 +25,7 @@ mod request;
 #[cfg(test)]
 mod samples;
 pub mod sgx;
+pub mod snp;
 pub mod tdx;
 
 pub use anchor::{Anchor, Freshness, Reading};
@@ -35,7 +36,7 @@ pub use bulla_crypto::SecretBytes as DerivedKey;
 pub use error::{Delegate, Error};
 pub use evidence::{Evidence, EvidenceKind};
 pub use floor::Floor;
-pub use identity::{Identity, SIMULATED_MARKER, SgxIdentity, TdxIdentity, is_simulated};
+pub use identity::{Identity, SIMULATED_MARKER, SgxIdentity, SnpIdentity, SnpTcb, TdxIdentity, is_simulated};
 pub use outlook::{Doubt, Outlook, PlatformState};
 pub use policy::{Policy, Register, SignerPolicy};
 pub use provider::{GuestRegisters, ProviderRequest};

@@ -75,7 +75,7 @@ impl PlatformState {
     pub fn here(identity: &Identity) -> Self {
         let cpusvn = match identity {
             Identity::Sgx(enclave) => Some(enclave.cpusvn),
-            Identity::Tdx(_) => None,
+            Identity::Tdx(_) | Identity::Snp(_) => None,
         };
         Self { keys: Keys::Unknown, cpusvn, microcode: Microcode::Same }
     }
