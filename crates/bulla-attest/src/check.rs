@@ -6,7 +6,9 @@ use rustls_pki_types::CertificateDer;
 use crate::collateral::{Chains, pck_leaf};
 use crate::crypto::is_signed_raw;
 use crate::document::Head;
+use crate::endorsement::Window;
 use crate::error::{Item, ItemFault};
+use crate::levels::highest_first;
 use crate::pki::{
     Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain,
 };
@@ -21,45 +23,64 @@ const CRL_ISSUER: Shape = Shape { below: 1, leaf_is_ca: true };
 const PCK: Shape = Shape { below: 2, leaf_is_ca: false };
 
 /// What our own checks found, for the steps after them.
+#[derive(Clone)]
 pub(crate) struct Checked {
     /// DER.
     pub(crate) root: Vec<u8>,
     pub(crate) platform: IntelPlatform,
     pub(crate) tcb_info: TcbInfo,
     pub(crate) qe_identity: QeIdentity,
+    /// When everything that was checked is good.
+    pub(crate) window: Window,
 }
 
-/// Our own checks, in an order that lets each refusal be named by its cause: collateral first (issuers, signatures,
-/// dates), then the PCK chain, then what the chain signs, then whether all of it belongs together.
+/// Our own checks of a quote and everything around it.
 pub(crate) fn check(
     quote: &Quote<'_>,
     collateral: &Collateral,
     now: u64,
     anchor: &TrustAnchor,
 ) -> Result<Checked, Error> {
-    let set = collateral.items();
-    let pck_pem = decode_pem(Item::Pck, quote.pck_chain)?;
+    let signed = |leaf: &Certificate<'_>| check_signatures(quote, leaf);
+    check_platform(quote.pck_chain, quote.body.tee(), signed, collateral, now, anchor)
+}
+
+/// Our own checks of a platform by its PCK chain, in an order that lets each refusal be named by its cause: collateral
+/// first (issuers, signatures, dates), then the chain, then what its leaf signs, then whether all of it belongs together.
+pub(crate) fn check_platform(
+    pck_chain: &[u8],
+    tee: TeeKind,
+    signed: impl FnOnce(&Certificate<'_>) -> Result<(), Error>,
+    collateral: &Collateral,
+    now: u64,
+    anchor: &TrustAnchor,
+) -> Result<Checked, Error> {
+    let set = collateral.items()?;
+    let pck_pem = decode_pem(Item::Pck, pck_chain)?;
     let chains = Chains::decode(set)?;
     let root = Root::find(anchor, chains.ders().chain(pck_pem.iter().map(CertificateDer::as_ref)));
 
-    let tcb_head =
-        check_document(Item::TcbInfo, &chains.tcb_info, &set.tcb_info, &set.tcb_info_signature, &root, now)?;
+    let mut dates = Dates { now, window: Window::ALWAYS };
+
+    let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
+    let tcb_head = check_document(item, &chains.tcb_info, &set.tcb_info, signature, &root, &mut dates)?;
     let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
-    let qe_head = check_document(item, &chains.qe_identity, &set.qe_identity, signature, &root, now)?;
-    let tcb_info = typed::<TcbInfo>(Item::TcbInfo, &set.tcb_info)?;
+    let qe_head = check_document(item, &chains.qe_identity, &set.qe_identity, signature, &root, &mut dates)?;
+    let mut tcb_info = typed::<TcbInfo>(Item::TcbInfo, &set.tcb_info)?;
+    highest_first(&mut tcb_info);
     let qe_identity = typed::<QeIdentity>(Item::QeIdentity, &set.qe_identity)?;
 
     let top = root.certificate(Item::RootCrl)?;
     let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
     root_crl.check_issuer(top)?;
-    check_window(Item::RootCrl, root_crl.window(), now)?;
+    dates.check(Item::RootCrl, root_crl.window())?;
     let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
-    check_window(Item::PckCrl, pck_crl.window(), now)?;
+    dates.check(Item::PckCrl, pck_crl.window())?;
     let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
-    check_validity(Item::PckCrl, &crl_issuer, now)?;
+    dates.check_certificates(Item::PckCrl, &crl_issuer)?;
 
     let pck = walk_chain(Item::Pck, &pck_pem, PCK, &root)?;
-    check_validity(Item::Pck, &pck, now)?;
+    dates.check_certificates(Item::Pck, &pck)?;
     let [leaf, ca] = pck.as_slice() else {
         return Err(Error::item(Item::Pck, ItemFault::Chain, "it must be two certificates below the root"));
     };
@@ -72,10 +93,28 @@ pub(crate) fn check(
         }
     }
 
-    check_signatures(quote, leaf)?;
+    signed(leaf)?;
     let platform = platform(leaf)?;
-    check_belongs(quote.body.tee(), &tcb_head, &qe_head, &platform)?;
-    Ok(Checked { root: top.der().to_vec(), platform, tcb_info, qe_identity })
+    check_belongs(tee, &tcb_head, &qe_head, &platform)?;
+    Ok(Checked { root: top.der().to_vec(), platform, tcb_info, qe_identity, window: dates.window })
+}
+
+/// Judges dates, and keeps when all that it judged are good.
+struct Dates {
+    now: u64,
+    window: Window,
+}
+
+impl Dates {
+    fn check(&mut self, item: Item, window: (u64, u64)) -> Result<(), Error> {
+        self.window.narrow(window);
+        check_window(item, window, self.now)
+    }
+
+    fn check_certificates(&mut self, item: Item, certificates: &[Certificate<'_>]) -> Result<(), Error> {
+        certificates.iter().for_each(|certificate| self.window.narrow(certificate.window()));
+        check_validity(item, certificates, self.now)
+    }
 }
 
 /// A signed document: its issuer, its signature over the received bytes (R19), its form, its dates.
@@ -85,7 +124,7 @@ fn check_document(
     text: &str,
     signature: &[u8],
     root: &Root<'_>,
-    now: u64,
+    dates: &mut Dates,
 ) -> Result<Head, Error> {
     let signer = walk_chain(item, chain, SIGNER, root)?;
     if !signer.first().is_some_and(|signer| signer.has_signed(text.as_bytes(), signature)) {
@@ -104,8 +143,8 @@ fn check_document(
         );
         return Err(Error::item(item, ItemFault::UnsupportedVersion, detail));
     }
-    check_window(item, head.window(item)?, now)?;
-    check_validity(item, &signer, now)?;
+    dates.check(item, head.window(item)?)?;
+    dates.check_certificates(item, &signer)?;
     Ok(head)
 }
 
@@ -148,7 +187,8 @@ fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &IntelPlatform) 
     for (item, fault, wanted, found) in comparisons {
         if found != wanted {
             let found: String = found.chars().take(32).collect();
-            let detail = format!("it is for {found:?} and the quote needs {wanted:?}: fetch the right one");
+            let detail =
+                format!("it is for {found:?} and the platform needs {wanted:?}: fetch the right one");
             return Err(Error::item(item, fault, detail));
         }
     }

@@ -23,6 +23,9 @@ pub struct Claims {
     pub valid_until: u64,
     /// Whether the machine is a simulated one, which protects nothing.
     pub simulated: bool,
+    /// Whether the evidence was made on the very machine that judged it: its processor knew its own MAC, and `platform` is what
+    /// its own verified quote says (R35). Of a quote it is never known this way: compare `platform`.
+    pub local: bool,
 }
 
 impl Claims {
@@ -145,6 +148,8 @@ pub struct AmdPlatform {
     /// The cloud provider that has its own key (VLEK) in its machines and signed with it. Such evidence is of one of many
     /// machines.
     pub csp_id: Option<String>,
+    /// Whether AMD's revocation list was there and names none of the issuers.
+    pub revocation_checked: bool,
 }
 
 impl AmdPlatform {
@@ -203,7 +208,12 @@ mod tests {
     }
 
     fn amd(change: impl FnOnce(&mut AmdPlatform)) -> Platform {
-        let mut platform = AmdPlatform { chip_id: Some([1; 64]), product: AmdProduct::Milan, csp_id: None };
+        let mut platform = AmdPlatform {
+            chip_id: Some([1; 64]),
+            product: AmdProduct::Milan,
+            csp_id: None,
+            revocation_checked: true,
+        };
         change(&mut platform);
         Platform::Amd(platform)
     }

@@ -1,10 +1,12 @@
-//! What a verifier needs besides the quote: TCB info, QE identity and revocation lists, with their issuers.
+//! What a verifier needs besides the evidence. For a quote: TCB info, QE identity and revocation lists, with their issuers.
+//! For a SEV-SNP report: the certificates of its key, and a revocation list.
 
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::{ParsedCert, X509Codec};
 use dcap_qvl::x509::X509CertBackend;
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::Error;
 use crate::crypto::Engine;
@@ -12,6 +14,7 @@ use crate::document::Head;
 use crate::error::{Item, ItemFault};
 use crate::pki::{Certificate, Crl, decode_pem};
 use crate::quote::Quote;
+use crate::snp::{AmdCollateralId, SnpSet, looks_like_report};
 
 /// One set of collateral, complete but not verified: [`Verifier::verify`](crate::Verifier::verify) does that.
 ///
@@ -20,7 +23,19 @@ use crate::quote::Quote;
 /// assert_eq!(error.code(), "collateral.incomplete");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Collateral(QuoteCollateralV3);
+pub struct Collateral(Set);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Set {
+    Intel(Box<IntelSet>),
+    Amd(SnpSet),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct IntelSet {
+    items: QuoteCollateralV3,
+    digest: [u8; 32],
+}
 
 impl Collateral {
     /// The largest set that is read, in bytes of JSON (R31). Real sets have 14 to 24 KiB.
@@ -29,6 +44,9 @@ impl Collateral {
     /// Reads the layout of `dcap-qvl`: one object with `tcb_info` and `qe_identity` (the exact signed text), their
     /// `…_signature` (64 bytes, hex) and `…_issuer_chain` (PEM, leaf first), `pck_crl` and `root_ca_crl` (DER, hex) and
     /// `pck_crl_issuer_chain`. A `pck_certificate_chain` is allowed and dropped: the chain in the quote is judged.
+    ///
+    /// For a SEV-SNP report, the object has `snp_leaf` (the VCEK or VLEK; DER, hex), `snp_issuer_chain` (PEM: ASK or ASVK, then
+    /// ARK) and `snp_crl` (DER, hex), and nothing else. The list may be left out; then only a policy that says so accepts.
     ///
     /// # Errors
     /// `collateral.too_large`, `collateral.parse` (also for unknown and for duplicate keys, R19) and
@@ -44,7 +62,11 @@ impl Collateral {
             let not_hex = |e| Error::CollateralParse(format!("{name} is not hex: {e}"));
             text(name, item).and_then(|digits| hex::decode(digits).map_err(not_hex))
         };
-        Ok(Self(QuoteCollateralV3 {
+        let snp = (&layout.snp_leaf, &layout.snp_issuer_chain, &layout.snp_crl);
+        if !matches!(snp, (None, None, None)) {
+            return layout.snp();
+        }
+        Ok(Self::intel(QuoteCollateralV3 {
             pck_crl_issuer_chain: text("pck_crl_issuer_chain", layout.pck_crl_issuer_chain)?,
             root_ca_crl: bytes("root_ca_crl", layout.root_ca_crl)?,
             pck_crl: bytes("pck_crl", layout.pck_crl)?,
@@ -58,9 +80,32 @@ impl Collateral {
         }))
     }
 
+    /// A set for a SEV-SNP report: the DER of its VCEK or VLEK, the PEM of ASK or ASVK and ARK as the key distribution service
+    /// returns it, and the DER of the revocation list.
+    pub fn snp(leaf: Vec<u8>, issuer_chain: String, crl: Option<Vec<u8>>) -> Self {
+        Self(Set::Amd(SnpSet { leaf, issuer_chain, crl }))
+    }
+
+    /// A set for a SEV-SNP report from the certificate table that the machine's host hands to its guest with the report (an
+    /// extended report, or `auxblob` of configfs-tsm): so does a VLEK travel, which nobody else gives out.
+    ///
+    /// # Errors
+    /// `collateral.too_large`, `collateral.parse`, and `collateral.incomplete` without VCEK or VLEK, ASK or ASVK, or ARK.
+    pub fn from_certificate_table(table: &[u8]) -> Result<Self, Error> {
+        Ok(Self(Set::Amd(SnpSet::from_table(table)?)))
+    }
+
     /// The same layout again.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.0).expect("text and hex are JSON")
+        let json = match &self.0 {
+            Set::Intel(set) => serde_json::to_string(&set.items),
+            Set::Amd(set) => serde_json::to_string(&json!({
+                "snp_leaf": hex::encode(&set.leaf),
+                "snp_issuer_chain": set.issuer_chain,
+                "snp_crl": set.crl.as_ref().map(hex::encode),
+            })),
+        };
+        json.expect("text and hex are JSON")
     }
 
     /// The latest issue of any item or certificate, in Unix seconds: before it the set does not verify.
@@ -81,12 +126,56 @@ impl Collateral {
         Ok(self.windows()?.into_iter().map(|(_, until)| until).min().unwrap_or(0))
     }
 
-    pub(crate) const fn items(&self) -> &QuoteCollateralV3 {
-        &self.0
+    fn intel(items: QuoteCollateralV3) -> Self {
+        let parts: [&[u8]; 9] = [
+            items.pck_crl_issuer_chain.as_bytes(),
+            &items.root_ca_crl,
+            &items.pck_crl,
+            items.tcb_info_issuer_chain.as_bytes(),
+            items.tcb_info.as_bytes(),
+            &items.tcb_info_signature,
+            items.qe_identity_issuer_chain.as_bytes(),
+            items.qe_identity.as_bytes(),
+            &items.qe_identity_signature,
+        ];
+        let mut hasher = bulla_crypto::Sha256::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        Self(Set::Intel(Box::new(IntelSet { items, digest: hasher.finish() })))
+    }
+
+    /// The set for a quote.
+    pub(crate) fn items(&self) -> Result<&QuoteCollateralV3, Error> {
+        self.intel_set().map(|set| &set.items)
+    }
+
+    /// SHA-256 over every item of the set for a quote, with its length: equal for equal sets, and for no others.
+    pub(crate) fn digest(&self) -> Result<&[u8; 32], Error> {
+        self.intel_set().map(|set| &set.digest)
+    }
+
+    fn intel_set(&self) -> Result<&IntelSet, Error> {
+        match &self.0 {
+            Set::Intel(set) => Ok(set),
+            Set::Amd(_) => Err(Error::CollateralKind { wanted: "a quote", found: "a SEV-SNP report" }),
+        }
+    }
+
+    /// The set for a SEV-SNP report, if it is one.
+    pub(crate) fn snp_set(&self) -> Option<&SnpSet> {
+        match &self.0 {
+            Set::Intel(_) => None,
+            Set::Amd(set) => Some(set),
+        }
     }
 
     fn windows(&self) -> Result<Vec<(u64, u64)>, Error> {
-        let set = &self.0;
+        let set = match &self.0 {
+            Set::Intel(set) => &set.items,
+            Set::Amd(set) => return set.windows(),
+        };
         let mut windows = vec![
             Head::parse(Item::TcbInfo, &set.tcb_info)?.window(Item::TcbInfo)?,
             Head::parse(Item::QeIdentity, &set.qe_identity)?.window(Item::QeIdentity)?,
@@ -97,8 +186,7 @@ impl Collateral {
         let chains = [(Item::TcbInfo, tcb_info), (Item::QeIdentity, qe_identity), (Item::PckCrl, pck_crl)];
         for (item, chain) in &chains {
             for der in chain {
-                let malformed = || Error::item(*item, ItemFault::Chain, "a certificate is malformed");
-                windows.push(Certificate::parse(der).ok_or_else(malformed)?.window());
+                windows.push(Certificate::of(*item, der)?.window());
             }
         }
         Ok(windows)
@@ -138,8 +226,39 @@ struct Layout {
     qe_identity_issuer_chain: Option<String>,
     qe_identity: Option<String>,
     qe_identity_signature: Option<String>,
-    #[serde(rename = "pck_certificate_chain")]
-    _pck_certificate_chain: Option<String>,
+    pck_certificate_chain: Option<String>,
+    snp_leaf: Option<String>,
+    snp_issuer_chain: Option<String>,
+    snp_crl: Option<String>,
+}
+
+impl Layout {
+    fn snp(self) -> Result<Collateral, Error> {
+        let foreign = [
+            &self.pck_crl_issuer_chain,
+            &self.root_ca_crl,
+            &self.pck_crl,
+            &self.tcb_info_issuer_chain,
+            &self.tcb_info,
+            &self.tcb_info_signature,
+            &self.qe_identity_issuer_chain,
+            &self.qe_identity,
+            &self.qe_identity_signature,
+            &self.pck_certificate_chain,
+        ];
+        if foreign.into_iter().any(Option::is_some) {
+            return Err(Error::CollateralParse(
+                "items for a quote and for a SEV-SNP report are mixed".into(),
+            ));
+        }
+        let bytes = |name: &'static str, digits: String| {
+            hex::decode(digits).map_err(|e| Error::CollateralParse(format!("{name} is not hex: {e}")))
+        };
+        let leaf = bytes("snp_leaf", self.snp_leaf.ok_or(Error::CollateralIncomplete("snp_leaf"))?)?;
+        let issuer_chain = self.snp_issuer_chain.ok_or(Error::CollateralIncomplete("snp_issuer_chain"))?;
+        let crl = self.snp_crl.map(|digits| bytes("snp_crl", digits)).transpose()?;
+        Ok(Collateral::snp(leaf, issuer_chain, crl))
+    }
 }
 
 /// Which trusted execution environment made a quote.
@@ -187,7 +306,17 @@ impl PckCa {
 /// Read from a quote of which nothing is verified yet: a hint that selects documents and decides nothing. Verification
 /// compares the documents with the verified certificate again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CollateralId {
+#[non_exhaustive]
+pub enum CollateralId {
+    /// For an SGX or a TDX quote.
+    Intel(IntelCollateralId),
+    /// For a SEV-SNP report.
+    Amd(AmdCollateralId),
+}
+
+/// What to ask Intel's provisioning certification service for; see [`CollateralId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IntelCollateralId {
     /// For TCB info and QE identity.
     pub tee: TeeKind,
     /// Processor family, model, stepping and more, for the TCB info.
@@ -197,18 +326,38 @@ pub struct CollateralId {
 }
 
 impl CollateralId {
-    /// What verifying this quote needs.
+    /// What verifying this quote or SEV-SNP report needs.
     ///
     /// # Errors
-    /// `parse.*` and `pck.no_chain` as in verification; `pck.chain` if the first certificate is not a PCK certificate.
+    /// `parse.*` and `pck.no_chain` as in verification; `pck.chain` if the first certificate is not a PCK certificate;
+    /// for a report `snp.*`.
     pub fn of_quote(quote: &[u8]) -> Result<Self, Error> {
+        if looks_like_report(quote) {
+            return AmdCollateralId::of_report(quote).map(Self::Amd);
+        }
         let quote = Quote::parse(quote)?;
         let chain = decode_pem(Item::Pck, quote.pck_chain)?;
         let not_pck =
             || Error::item(Item::Pck, ItemFault::Chain, "the first certificate is not a PCK certificate");
         let leaf = chain.first().ok_or_else(not_pck)?;
         let (extension, ca) = pck_leaf(leaf).ok_or_else(not_pck)?;
-        Ok(Self { tee: quote.body.tee(), fmspc: extension.fmspc, ca })
+        Ok(Self::Intel(IntelCollateralId { tee: quote.body.tee(), fmspc: extension.fmspc, ca }))
+    }
+
+    /// What to ask Intel for.
+    pub const fn intel(&self) -> Option<&IntelCollateralId> {
+        match self {
+            Self::Intel(id) => Some(id),
+            Self::Amd(_) => None,
+        }
+    }
+
+    /// What to ask AMD for.
+    pub const fn amd(&self) -> Option<&AmdCollateralId> {
+        match self {
+            Self::Intel(_) => None,
+            Self::Amd(id) => Some(id),
+        }
     }
 }
 
@@ -280,6 +429,23 @@ mod tests {
         assert_eq!(code(b""), "collateral.parse");
         assert_eq!(code(&vec![b'['; 100_000]), "collateral.parse");
         assert_eq!(code(&vec![b' '; Collateral::LIMIT + 1]), "collateral.too_large");
+    }
+
+    #[test]
+    fn every_item_changes_the_digest() {
+        let text = String::from_utf8(json(&NAMES)).unwrap();
+        let digest = |text: &str| *Collateral::from_json(text.as_bytes()).unwrap().digest().unwrap();
+        let mut digests = vec![digest(&text)];
+        digests.extend(
+            NAMES.map(|name| digest(&text.replace(&format!("{name:?}:\"00"), &format!("{name:?}:\"01")))),
+        );
+        // A byte that moves from one item to the next.
+        digests.push(digest(&text.replace("\"root_ca_crl\":\"00", "\"root_ca_crl\":\"0000")));
+        digests.push(digest(&text.replace("\"pck_crl\":\"00", "\"pck_crl\":\"0000")));
+        let count = digests.len();
+        digests.sort();
+        digests.dedup();
+        assert_eq!(digests.len(), count);
     }
 
     #[test]

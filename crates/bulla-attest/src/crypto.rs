@@ -1,16 +1,34 @@
 //! The cryptography that `dcap-qvl` and our own checks run on: aws-lc-rs and nothing else.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, UnparsedPublicKey,
+};
 use dcap_qvl::config::{Config, CryptoProvider, EcdsaSigEncoder};
 use dcap_qvl::signature::DerSigEncoder;
 use dcap_qvl::x509::X509CertBackend;
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
-use webpki::aws_lc_rs::ECDSA_P256_SHA256;
+use webpki::aws_lc_rs::{ECDSA_P256_SHA256, RSA_PSS_2048_8192_SHA384_LEGACY_KEY};
 
-/// How many verified signatures are remembered; at 32 bytes each.
+/// How many verified signatures a generation remembers; at 32 bytes each, in two generations.
 const REMEMBERED: usize = 1024;
+
+thread_local! {
+    static EXECUTED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many signatures on P-256 the calling thread has verified since it began, in all verifiers together: what verifying evidence
+/// costs, whatever the processor. A signature that was remembered is not verified again and does not count.
+pub fn signatures_verified() -> u64 {
+    EXECUTED.get()
+}
+
+fn count() {
+    EXECUTED.set(EXECUTED.get().wrapping_add(1));
+}
 
 /// The configuration of `dcap-qvl`.
 pub(crate) struct Engine;
@@ -35,6 +53,24 @@ impl CryptoProvider for Engine {
     }
 }
 
+/// A key on P-256, ready to verify many signatures. It remembers none of them.
+#[derive(Debug)]
+pub(crate) struct VerifyingKey(ParsedPublicKey);
+
+impl VerifyingKey {
+    /// From x and y, 32 bytes each; none where they are no point of the curve.
+    pub(crate) fn new(point: &[u8]) -> Option<Self> {
+        let point = [&[4], point].concat();
+        ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).ok().map(Self)
+    }
+
+    /// Whether this key made a raw signature of r and s over `message`.
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        count();
+        self.0.verify_sig(message, signature).is_ok()
+    }
+}
+
 /// Whether `signature` (DER) over `message` is by `key` (an uncompressed point, 65 bytes).
 pub(crate) fn is_signed(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     Remembering.verify_signature(key, message, signature).is_ok()
@@ -48,13 +84,22 @@ pub(crate) fn is_signed_raw(key: &[u8], message: &[u8], signature: &[u8]) -> boo
     DerSigEncoder::encode_ecdsa_sig(r, s).is_ok_and(|der| is_signed(key, message, &der))
 }
 
+/// Whether `signature` over `message` is by `key` (a DER `RSAPublicKey` of 2048 to 8192 bits): PSS with SHA-384 and 48
+/// bytes of salt.
+pub(crate) fn is_signed_rsa_pss(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    RSA_PSS_2048_8192_SHA384_LEGACY_KEY.verify_signature(key, message, signature).is_ok()
+}
+
+/// Whether `signature` (r and s, 48 bytes each) over `message` is by `key` (an uncompressed point on P-384, 97 bytes).
+pub(crate) fn is_signed_p384(key: &[u8], message: &[u8], signature: &[u8; 96]) -> bool {
+    UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key).verify(message, signature).is_ok()
+}
+
 /// ECDSA over P-256 with SHA-256 that remembers what it verified, so that a set of collateral that was seen before costs
 /// hashes instead of signatures while `dcap-qvl` still walks the whole path. A signature stays good for ever; dates,
 /// revocation and policy are judged outside and every time.
 #[derive(Debug)]
 struct Remembering;
-
-static VERIFIED: Mutex<BTreeSet<[u8; 32]>> = Mutex::new(BTreeSet::new());
 
 impl SignatureVerificationAlgorithm for Remembering {
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -71,16 +116,64 @@ impl SignatureVerificationAlgorithm for Remembering {
         if verified().contains(&id) {
             return Ok(());
         }
+        count();
         ECDSA_P256_SHA256.verify_signature(key, message, signature)?;
-        let mut verified = verified();
-        if verified.len() >= REMEMBERED {
-            verified.clear();
-        }
-        verified.insert(id);
+        verified().insert(id);
         Ok(())
     }
 }
 
-fn verified() -> std::sync::MutexGuard<'static, BTreeSet<[u8; 32]>> {
+/// Signatures that verified, in two generations: what is asked for again outlives what was asked for once, so that one
+/// machine, which can sign without end, cannot drive out the collateral that all of them share.
+struct Verified {
+    young: BTreeSet<[u8; 32]>,
+    old: BTreeSet<[u8; 32]>,
+}
+
+impl Verified {
+    const fn new() -> Self {
+        Self { young: BTreeSet::new(), old: BTreeSet::new() }
+    }
+
+    fn contains(&mut self, id: &[u8; 32]) -> bool {
+        if self.young.contains(id) {
+            return true;
+        }
+        let known = self.old.contains(id);
+        if known {
+            self.insert(*id);
+        }
+        known
+    }
+
+    fn insert(&mut self, id: [u8; 32]) {
+        if self.young.len() >= REMEMBERED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id);
+    }
+}
+
+static VERIFIED: Mutex<Verified> = Mutex::new(Verified::new());
+
+fn verified() -> MutexGuard<'static, Verified> {
     VERIFIED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_again_outlives_what_was_asked_for_once() {
+        let id = |number: usize| bulla_crypto::sha256(&[&number.to_be_bytes()]);
+        let mut verified = Verified::new();
+        verified.insert(id(0));
+        for number in 1..20 * REMEMBERED {
+            verified.insert(id(number));
+            assert!(verified.contains(&id(0)), "after {number}");
+            assert!(verified.young.len() + verified.old.len() <= 2 * REMEMBERED);
+        }
+        assert!(!verified.contains(&id(1)));
+    }
 }

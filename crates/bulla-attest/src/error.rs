@@ -4,7 +4,7 @@ use std::fmt;
 
 use bulla_crypto::Class;
 
-use crate::Tcb;
+use crate::{EventLogFault, RaTlsFault, Reason, Shortfall, Tcb};
 
 /// Why evidence was refused. The crate's documentation has the table of codes.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,13 @@ pub enum Error {
         /// Where, wanted and found.
         detail: String,
     },
+
+    /// An SGX quote of version 4 or 5: well formed, but `dcap-qvl` verifies SGX quotes of version 3 alone.
+    #[error(
+        "SGX quotes of version {0} are not verified, only those of version 3: let the machine's quote provider library make \
+         version 3"
+    )]
+    SgxVersion(u16),
 
     /// The quote names its platform otherwise than by a PCK certificate chain (R34).
     #[error(
@@ -63,9 +70,10 @@ pub enum Error {
 
     /// The platform is below every level that the vendor lists.
     #[error(
-        "the platform's TCB is below every level in the TCB info: its microcode, firmware or TDX module must be updated"
+        "the platform's TCB is below every level in the TCB info{}: its microcode, firmware or TDX module must be updated",
+        listed(.0)
     )]
-    NoMatchingLevel,
+    NoMatchingLevel(Vec<Shortfall>),
 
     /// The vendor revoked the platform's TCB level (R22).
     #[error("the vendor revoked this platform's TCB level ({}): no policy accepts it", .0.status)]
@@ -76,12 +84,12 @@ pub enum Error {
     TdxModule(&'static str),
 
     /// What runs is genuine, but the policy does not accept it.
-    #[error("{detail}")]
+    #[error("{reason}")]
     Policy {
         /// Which rule refused.
         rule: Rule,
         /// Wanted and found, and what to do.
-        detail: String,
+        reason: Box<Reason>,
         /// What was found about the platform.
         tcb: Box<Tcb>,
     },
@@ -89,6 +97,19 @@ pub enum Error {
     /// Two pieces of evidence are not from one machine, or not provably (R36).
     #[error("not the same machine: {0}")]
     OtherMachine(&'static str),
+
+    /// The bytes are not a local report of this machine (R35).
+    #[error("the local report is not accepted: {detail}")]
+    Report {
+        /// Which rule is broken.
+        fault: ReportFault,
+        /// Wanted and found.
+        detail: String,
+    },
+
+    /// This machine cannot check local reports, or not now (R35).
+    #[error("this machine cannot check local reports: {0}; quotes can be verified anywhere")]
+    LocalVerifier(#[source] bulla_tee::Error),
 
     /// The report data is not what the verifier asked for.
     #[error("the report data is not the expected one: this quote was made for something else, or replayed")]
@@ -102,6 +123,15 @@ pub enum Error {
     #[error("the collateral is {0} bytes long, and the limit is {limit}", limit = crate::Collateral::LIMIT)]
     CollateralTooLarge(usize),
 
+    /// The collateral is of another vendor than the evidence.
+    #[error("the collateral is for {found} and the evidence is {wanted}: fetch the right one")]
+    CollateralKind {
+        /// What the evidence is.
+        wanted: &'static str,
+        /// What the collateral is for.
+        found: &'static str,
+    },
+
     /// The set of collateral is not in the known layout.
     #[error("the collateral cannot be read: {0}")]
     CollateralParse(String),
@@ -110,6 +140,24 @@ pub enum Error {
     #[error("no collateral for this platform: {0}")]
     CollateralUnavailable(String),
 
+    /// An event log is malformed, or is not what was measured (R26).
+    #[error("event log: {detail}")]
+    EventLog {
+        /// Which rule is broken.
+        fault: EventLogFault,
+        /// Where, wanted and found, and what to do.
+        detail: String,
+    },
+
+    /// A certificate carries no evidence that can be used, or evidence for something else (R42).
+    #[error("RA-TLS: {detail}")]
+    RaTls {
+        /// Which rule is broken.
+        fault: RaTlsFault,
+        /// Wanted and found, and what to do.
+        detail: String,
+    },
+
     /// A trust anchor is not a certificate.
     #[error("the trust anchor is not one DER certificate")]
     Anchor,
@@ -117,6 +165,10 @@ pub enum Error {
     /// A TCB status that does not exist.
     #[error("{0:?} is no TCB status; known are {known}", known = known_statuses())]
     UnknownStatus(String),
+
+    /// A policy file that is not one.
+    #[error("the policy file cannot be used: {0}")]
+    PolicyFile(String),
 }
 
 /// A rule for the bytes of a quote.
@@ -131,11 +183,11 @@ pub enum ParseFault {
     Version,
     /// ECDSA over P-256.
     AttKeyType,
-    /// SGX in version 3, TDX in versions 4 and 5.
+    /// SGX in versions 3 to 5, TDX in versions 4 and 5.
     TeeType,
     /// Intel's quoting enclave (R33).
     QeVendor,
-    /// TD report 1.0 or 1.5.
+    /// SGX report, TD report 1.0 or 1.5.
     BodyType,
     /// The size that belongs to the type.
     BodySize,
@@ -145,6 +197,24 @@ pub enum ParseFault {
     Slack,
     /// Something other than zero padding after the end.
     TrailingBytes,
+}
+
+/// A rule for a local report (R35).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReportFault {
+    /// A TDREPORT has 1024 bytes.
+    Size,
+    /// Type 0x81, subtype 0, version 0 or 1.
+    Type,
+    /// Bytes that must be zero, or fields that its version does not have.
+    Reserved,
+    /// What it says is not what its MAC covers.
+    Binding,
+    /// The MAC is not this machine's.
+    Mac,
+    /// Made at another CPUSVN than this machine's own quote.
+    Cpusvn,
 }
 
 /// A signed or dated item.
@@ -161,6 +231,12 @@ pub enum Item {
     RootCrl,
     /// The PCK certificate chain in the quote.
     Pck,
+    /// A SEV-SNP report.
+    SnpReport,
+    /// The certificates of the key that signed a SEV-SNP report.
+    SnpChain,
+    /// The CRL of AMD's root.
+    SnpCrl,
 }
 
 impl fmt::Display for Item {
@@ -171,6 +247,9 @@ impl fmt::Display for Item {
             Self::PckCrl => "PCK CRL",
             Self::RootCrl => "root CA CRL",
             Self::Pck => "PCK certificate chain",
+            Self::SnpReport => "SEV-SNP report",
+            Self::SnpChain => "SEV-SNP certificate chain",
+            Self::SnpCrl => "SEV-SNP CRL",
         })
     }
 }
@@ -205,6 +284,12 @@ pub enum ItemFault {
     Mismatch,
     /// The quoting enclave is below every listed level.
     NoMatchingLevel,
+    /// The report's key is another one than the certificate's, or none.
+    SignerMismatch,
+    /// The report and the certificate are for different TCBs.
+    TcbMismatch,
+    /// The report and the certificate are for different chips.
+    ChipMismatch,
     /// Issued after the time given.
     NotYetValid,
     /// Its next update is before the time given.
@@ -235,6 +320,38 @@ pub enum Rule {
     TcbStatus,
     /// Advisories are open.
     Advisories,
+    /// A SEV-SNP machine is below the policy's floor, or the policy has none for it.
+    SnpFloor,
+    /// A SEV-SNP report that was asked for from too little privilege, or by the host.
+    Vmpl,
+    /// Signed by a key of the cloud provider.
+    ProviderKey,
+    /// There is no revocation list.
+    Revocation,
+    /// Cores may be shared.
+    Smt,
+    /// Memory may be on CXL devices.
+    Cxl,
+    /// Not confined to one socket.
+    SingleSocket,
+    /// Memory encryption may be weaker.
+    Aes256Xts,
+    /// The host can measure energy.
+    Rapl,
+    /// The host can read ciphertext.
+    CiphertextHiding,
+    /// The host can move pages.
+    PageSwap,
+    /// Memory was not checked for aliases.
+    AliasCheck,
+    /// The TDX module is below the policy's floor.
+    TdxModule,
+    /// The machine is not on the policy's list.
+    Platform,
+    /// MRCONFIGID, MROWNER or MROWNERCONFIG is not what the policy asks for (R25).
+    ConfigRegister,
+    /// A register is not what the policy asks for (R26).
+    Registers,
 }
 
 impl Error {
@@ -242,6 +359,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Parse { fault, .. } => fault.code(),
+            Self::SgxVersion(_) => "quote.unsupported",
             Self::NoChain(_) => "pck.no_chain",
             Self::Item { item, fault, .. } => item_code(*item, *fault),
             Self::Revoked(_) => "revoked",
@@ -249,18 +367,24 @@ impl Error {
             Self::QeReportBinding => "qe_report.binding",
             Self::QuoteSignature => "quote.signature",
             Self::Unverified(_) => "quote.unverified",
-            Self::NoMatchingLevel => "tcb.no_matching_level",
+            Self::NoMatchingLevel(_) => "tcb.no_matching_level",
             Self::TcbRevoked(_) => "tcb.revoked",
             Self::TdxModule(_) => "tdx_module.mismatch",
             Self::Policy { rule, .. } => rule.code(),
             Self::OtherMachine(_) => "platform.mismatch",
+            Self::Report { fault, .. } => fault.code(),
+            Self::LocalVerifier(_) => "report.unverifiable",
             Self::ReportData => "binding.report_data",
             Self::CollateralIncomplete(_) => "collateral.incomplete",
             Self::CollateralTooLarge(_) => "collateral.too_large",
             Self::CollateralParse(_) => "collateral.parse",
+            Self::CollateralKind { .. } => "collateral.wrong_kind",
             Self::CollateralUnavailable(_) => "collateral.unavailable",
+            Self::EventLog { fault, .. } => fault.code(),
+            Self::RaTls { fault, .. } => fault.code(),
             Self::Anchor => "usage.trust_anchor",
             Self::UnknownStatus(_) => "usage.tcb_status",
+            Self::PolicyFile(_) => "usage.policy",
         }
     }
 
@@ -276,16 +400,22 @@ impl Error {
             | Self::CollateralTooLarge(_)
             | Self::CollateralParse(_) => Class::Damaged,
             Self::Item { fault, .. } => fault.class(),
+            Self::EventLog { fault, .. } => fault.class(),
+            Self::RaTls { fault, .. } => fault.class(),
             Self::Policy { rule, .. } => rule.class(),
-            Self::NoMatchingLevel => Class::TooOld,
-            Self::NoChain(_)
+            Self::Report { fault, .. } => fault.class(),
+            Self::LocalVerifier(error) => error.class(),
+            Self::NoMatchingLevel(_) => Class::TooOld,
+            Self::SgxVersion(_)
+            | Self::NoChain(_)
             | Self::Revoked(_)
             | Self::TcbRevoked(_)
             | Self::TdxModule(_)
             | Self::OtherMachine(_)
+            | Self::CollateralKind { .. }
             | Self::ReportData => Class::Refused,
             Self::CollateralUnavailable(_) => Class::Peer,
-            Self::Anchor | Self::UnknownStatus(_) => Class::Usage,
+            Self::Anchor | Self::UnknownStatus(_) | Self::PolicyFile(_) => Class::Usage,
         }
     }
 
@@ -299,6 +429,18 @@ impl Error {
 
     pub(crate) fn parse(fault: ParseFault, detail: impl Into<String>) -> Self {
         Self::Parse { fault, detail: detail.into() }
+    }
+
+    pub(crate) fn report(fault: ReportFault, detail: impl Into<String>) -> Self {
+        Self::Report { fault, detail: detail.into() }
+    }
+
+    pub(crate) fn event_log(fault: EventLogFault, detail: impl Into<String>) -> Self {
+        Self::EventLog { fault, detail: detail.into() }
+    }
+
+    pub(crate) fn ra_tls(fault: RaTlsFault, detail: impl Into<String>) -> Self {
+        Self::RaTls { fault, detail: detail.into() }
     }
 
     pub(crate) fn item(item: Item, fault: ItemFault, detail: impl Into<String>) -> Self {
@@ -324,6 +466,26 @@ impl ParseFault {
     }
 }
 
+impl ReportFault {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Size => "report.size",
+            Self::Type => "report.type",
+            Self::Reserved => "report.reserved",
+            Self::Binding => "report.binding",
+            Self::Mac => "report.mac",
+            Self::Cpusvn => "report.cpusvn",
+        }
+    }
+
+    const fn class(self) -> Class {
+        match self {
+            Self::Size | Self::Type | Self::Reserved | Self::Binding => Class::Damaged,
+            Self::Mac | Self::Cpusvn => Class::Refused,
+        }
+    }
+}
+
 const fn item_code(item: Item, fault: ItemFault) -> &'static str {
     macro_rules! code {
         ($item:literal) => {
@@ -341,6 +503,9 @@ const fn item_code(item: Item, fault: ItemFault) -> &'static str {
                 ItemFault::PceidMismatch => concat!($item, ".pceid_mismatch"),
                 ItemFault::Mismatch => concat!($item, ".mismatch"),
                 ItemFault::NoMatchingLevel => concat!($item, ".no_matching_level"),
+                ItemFault::SignerMismatch => concat!($item, ".signer_mismatch"),
+                ItemFault::TcbMismatch => concat!($item, ".tcb_mismatch"),
+                ItemFault::ChipMismatch => concat!($item, ".chip_mismatch"),
                 ItemFault::NotYetValid => concat!($item, ".not_yet_valid"),
                 ItemFault::Expired => concat!($item, ".expired"),
             }
@@ -352,6 +517,9 @@ const fn item_code(item: Item, fault: ItemFault) -> &'static str {
         Item::PckCrl => code!("pck_crl"),
         Item::RootCrl => code!("root_crl"),
         Item::Pck => code!("pck"),
+        Item::SnpReport => code!("snp"),
+        Item::SnpChain => code!("snp_chain"),
+        Item::SnpCrl => code!("snp_crl"),
     }
 }
 
@@ -367,13 +535,16 @@ impl ItemFault {
             | Self::FmspcMismatch
             | Self::PceidMismatch
             | Self::Mismatch
+            | Self::SignerMismatch
+            | Self::TcbMismatch
+            | Self::ChipMismatch
             | Self::NotYetValid => Class::Refused,
         }
     }
 }
 
 impl Rule {
-    const fn code(self) -> &'static str {
+    pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Simulated => "policy.simulated",
             Self::Debug => "policy.debug",
@@ -385,20 +556,62 @@ impl Rule {
             Self::TcbEvaluationNumber => "policy.tcb_evaluation_number",
             Self::TcbStatus => "policy.tcb_status",
             Self::Advisories => "policy.advisories",
+            Self::SnpFloor => "policy.snp_floor",
+            Self::Vmpl => "policy.vmpl",
+            Self::ProviderKey => "policy.provider_key",
+            Self::Revocation => "policy.revocation",
+            Self::Smt => "policy.smt",
+            Self::Cxl => "policy.cxl",
+            Self::SingleSocket => "policy.single_socket",
+            Self::Aes256Xts => "policy.aes_256_xts",
+            Self::Rapl => "policy.rapl",
+            Self::CiphertextHiding => "policy.ciphertext_hiding",
+            Self::PageSwap => "policy.page_swap",
+            Self::AliasCheck => "policy.alias_check",
+            Self::TdxModule => "policy.tdx_module",
+            Self::Platform => "policy.platform",
+            Self::ConfigRegister => "policy.config_register",
+            Self::Registers => "policy.registers",
         }
     }
 
     const fn class(self) -> Class {
         match self {
-            Self::TcbEvaluationNumber | Self::TcbStatus | Self::Advisories => Class::TooOld,
+            Self::TcbEvaluationNumber
+            | Self::TcbStatus
+            | Self::Advisories
+            | Self::SnpFloor
+            | Self::TdxModule => Class::TooOld,
             Self::Simulated
             | Self::Debug
             | Self::ReservedAttributes
             | Self::Migratable
             | Self::ServiceTd
             | Self::SeptVeDisable
-            | Self::Perfmon => Class::Refused,
+            | Self::Perfmon
+            | Self::Vmpl
+            | Self::ProviderKey
+            | Self::Revocation
+            | Self::Smt
+            | Self::Cxl
+            | Self::SingleSocket
+            | Self::Aes256Xts
+            | Self::Rapl
+            | Self::CiphertextHiding
+            | Self::PageSwap
+            | Self::AliasCheck
+            | Self::Platform
+            | Self::ConfigRegister
+            | Self::Registers => Class::Refused,
         }
+    }
+}
+
+fn listed(shortfalls: &[Shortfall]) -> String {
+    if shortfalls.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", crate::status::remedies::listed(shortfalls))
     }
 }
 

@@ -5,28 +5,44 @@ use bulla_tee::Identity;
 use crate::check::Checked;
 use crate::levels::{TdxModule, converge, platform_level, qe_level};
 use crate::quote::{Body, Quote};
-use crate::{Error, Policy, Tcb, TcbStatus};
+use crate::shortfall::{Versions, shortfalls};
+use crate::{Collateral, Error, Policy, Shortfall, Tcb, TcbStatus};
 
 /// Names the reason for which the library refused. It never accepts: whatever it finds in order, the library's refusal stands.
 pub(crate) fn explain(
     quote: &Quote<'_>,
     checked: &Checked,
+    collateral: &Collateral,
     identity: &Identity,
     simulated: bool,
     policy: &Policy,
     refusal: String,
 ) -> Error {
+    let missing = || missing(quote, checked, collateral);
     let tcb = match tcb(quote, checked) {
-        Ok(tcb) => tcb,
+        Ok(tcb) => Tcb { shortfalls: missing(), ..tcb },
+        Err(Error::NoMatchingLevel(_)) => return Error::NoMatchingLevel(missing()),
         Err(error) => return error,
     };
     if tcb.status == TcbStatus::Revoked {
         return Error::TcbRevoked(Box::new(tcb));
     }
-    match policy.appraise_identity(identity, simulated, &tcb) {
+    match policy.appraise_kind(identity, simulated, &tcb) {
         Err(error) => error,
         Ok(()) => Error::Unverified(refusal),
     }
+}
+
+/// What keeps a quote's platform from the best level.
+pub(crate) fn missing(quote: &Quote<'_>, checked: &Checked, collateral: &Collateral) -> Vec<Shortfall> {
+    let tee_tcb_svn = match &quote.body {
+        Body::Sgx(_) => None,
+        Body::Tdx { td, .. } => Some(&td.tee_tcb_svn),
+    };
+    let versions =
+        Versions { platform: &checked.platform, tee_tcb_svn, qe_isvsvn: Some(quote.qe_report.isv_svn) };
+    let text = collateral.items().map_or("", |set| &set.tcb_info);
+    shortfalls(&versions, &checked.tcb_info, text, &checked.qe_identity)
 }
 
 fn tcb(quote: &Quote<'_>, checked: &Checked) -> Result<Tcb, Error> {

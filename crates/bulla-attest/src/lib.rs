@@ -1,14 +1,16 @@
 //! Evidence in, claims or a reason out.
 //!
 //! [`Verifier::verify`] takes a quote, a set of [`Collateral`], a time, a [`TrustAnchor`] and a [`Policy`], and returns
-//! [`Claims`] or an [`Error`] with a stable code. It keeps no state, reads no clock, opens no file and no connection.
+//! [`Claims`] or an [`Error`] with a stable code. It reads no clock, opens no file and no connection. What it remembers of
+//! platforms spares work and changes no verdict.
 //!
 //! Verifying is the work of [`dcap_qvl`], which walks the whole path; this crate adds what that library leaves open:
 //!
 //! - **Strict bytes** (R31-R34). The library reads leniently: it ignores bytes behind the end and inside containers, and the
 //!   type of the outer certification data. Here every byte of a quote is accounted for; only zero padding after the
 //!   declared end, which guests commonly hand over, is stripped. SGX quotes have version 3, TDX quotes 4 or 5 with a TD
-//!   1.0 or 1.5 report; everything else is refused by name.
+//!   1.0 or 1.5 report; everything else is refused by name, SGX quotes of versions 4 and 5 because the library does not
+//!   walk them.
 //! - **A pinned root** (R27). Intel's root is known by its hash, and its certificate is taken from the chains at hand.
 //! - **Complete and current collateral** (R17, R28). All items, their issuers and both revocation lists are required, and
 //!   none may be issued after the given time or be past its next update. A set that is not there is never "nothing revoked".
@@ -26,6 +28,7 @@
 //! | code | what | class |
 //! |---|---|---|
 //! | `parse.*` | the quote's bytes are not a quote of a supported kind | damaged |
+//! | `quote.unsupported` | a well-formed quote of a kind that the verification library does not walk | refused |
 //! | `pck.no_chain` | the quote names its platform otherwise than by a PCK chain | refused |
 //! | `quote.signature`, `qe_report.signature`, `qe_report.binding`, `quote.unverified` | the quote was changed | damaged |
 //! | `tcb_info.*`, `qe_identity.*`, `pck_crl.*`, `root_crl.*`, `pck.*` with `parse`, `chain`, `chain_signature`, `signature` | an item was changed or is of another kind | damaged |
@@ -37,6 +40,9 @@
 //! | `tcb.no_matching_level` | below every level that the vendor lists | too old |
 //! | `policy.tcb_status`, `policy.advisories`, `policy.tcb_evaluation_number` | the TCB is below what the policy asks | too old |
 //! | other `policy.*`, `platform.mismatch`, `binding.report_data` | what runs, or where, is not what was asked for | refused |
+//! | `report.size`, `report.type`, `report.reserved`, `report.binding` | the bytes are not a local report, or it was changed | damaged |
+//! | `report.mac`, `report.cpusvn` | the local report is of another machine, or of another state of this one | refused |
+//! | `report.unverifiable` | this machine cannot check local reports | that of the machine's error |
 //! | `usage.*` | an argument is wrong | usage |
 
 mod anchor;
@@ -45,21 +51,36 @@ mod claims;
 mod collateral;
 mod crypto;
 mod document;
+mod endorsement;
 mod error;
+mod event_log;
 mod explain;
 mod levels;
+mod memory;
 mod outline;
 mod pki;
 mod policy;
 mod quote;
+mod ra_tls;
+mod reason;
+mod report;
+mod shortfall;
+mod snp;
 mod status;
 mod verify;
 
 pub use anchor::TrustAnchor;
 pub use claims::{AmdPlatform, AmdProduct, Claims, IntelPlatform, Platform};
-pub use collateral::{Collateral, CollateralId, CollateralSource, PckCa, TeeKind};
-pub use error::{Error, Item, ItemFault, ParseFault, Rule};
+pub use collateral::{Collateral, CollateralId, CollateralSource, IntelCollateralId, PckCa, TeeKind};
+pub use crypto::signatures_verified;
+pub use error::{Error, Item, ItemFault, ParseFault, ReportFault, Rule};
+pub use event_log::{AtBoundary, Boundary, Event, EventLog, EventLogFault, MatchedLog};
+pub use memory::Remembered;
 pub use outline::{Outline, Signer};
-pub use policy::Policy;
-pub use status::{Tcb, TcbStatus};
+pub use policy::{Policy, Warning};
+pub use ra_tls::{CertificateClaims, RA_TLS_OID, RaTls, RaTlsFault, RaTlsFormat, TlsSide};
+pub use reason::{Reason, Remote};
+pub use report::ThisMachine;
+pub use snp::{AmdCollateralId, SnpSigner};
+pub use status::{Shortfall, Tcb, TcbStatus};
 pub use verify::Verifier;

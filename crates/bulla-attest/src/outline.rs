@@ -113,7 +113,7 @@ fn quote_path(quote: &Quote<'_>, version: u16) -> Result<Vec<Signer>, Error> {
 }
 
 fn collateral_paths(collateral: &Collateral) -> Result<Vec<Vec<Signer>>, Error> {
-    let set = collateral.items();
+    let set = collateral.items()?;
     let chains = Chains::decode(set)?;
     let mut paths = Vec::new();
     for (item, chain, text) in [

@@ -3,16 +3,21 @@
 //! `dcap-qvl` walks the whole path itself; what is here names the reason of a refusal and refuses more.
 
 use rustls_pki_types::CertificateDer;
-use x509_parser::asn1_rs::BitString;
+use x509_parser::asn1_rs::{BitString, Sequence, oid};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::oid_registry::{OID_NIST_HASH_SHA384, OID_PKCS1_RSASSAPSS, Oid};
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::AlgorithmIdentifier;
 
-use crate::crypto::is_signed;
+use crate::crypto::{is_signed, is_signed_rsa_pss};
 use crate::error::{Item, ItemFault};
 use crate::{Error, TrustAnchor};
+
+/// The mask generation function of RSASSA-PSS (RFC 8017).
+const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
 
 /// The longest chain that is looked at (R31).
 const CHAIN_LIMIT: usize = 8;
@@ -27,7 +32,12 @@ impl<'a> Certificate<'a> {
     /// Reads exactly one certificate.
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
         let (rest, x509) = X509Certificate::from_der(der).ok()?;
-        rest.is_empty().then_some(Self { der, x509 })
+        (rest.is_empty() && names_its_algorithm_twice(der)).then_some(Self { der, x509 })
+    }
+
+    /// As [`Certificate::parse`], for a certificate of `item`.
+    pub(crate) fn of(item: Item, der: &'a [u8]) -> Result<Self, Error> {
+        Self::parse(der).ok_or_else(|| Error::item(item, ItemFault::Chain, "a certificate is malformed"))
     }
 
     pub(crate) const fn der(&self) -> &'a [u8] {
@@ -53,8 +63,16 @@ impl<'a> Certificate<'a> {
         self.x509.issuer().as_raw()
     }
 
-    fn key(&self) -> &[u8] {
+    /// The bits of the public key.
+    pub(crate) fn key(&self) -> &[u8] {
         &self.x509.public_key().subject_public_key.data
+    }
+
+    /// The content of an extension, if it is there; an error if it is there more than once.
+    pub(crate) fn extension(&self, oid: &str) -> Result<Option<&'a [u8]>, ()> {
+        let oid: Oid<'_> = oid.parse().map_err(|_| ())?;
+        let extension = self.x509.get_extension_unique(&oid).map_err(|_| ())?;
+        Ok(extension.map(|extension| extension.value))
     }
 
     fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
@@ -200,7 +218,7 @@ pub(crate) struct Crl<'a> {
 impl<'a> Crl<'a> {
     pub(crate) fn parse(item: Item, der: &'a [u8]) -> Result<Self, Error> {
         match CertificateRevocationList::from_der(der) {
-            Ok(([], list)) => Ok(Self { item, list }),
+            Ok(([], list)) if names_its_algorithm_twice(der) => Ok(Self { item, list }),
             _ => Err(Error::item(item, ItemFault::Parse, "not one revocation list in DER")),
         }
     }
@@ -250,9 +268,37 @@ fn signs(
     (outer_algorithm, inner_algorithm): (&AlgorithmIdentifier<'_>, &AlgorithmIdentifier<'_>),
     signature: &BitString<'_>,
 ) -> bool {
+    let is_signed = match outer_algorithm.algorithm == OID_PKCS1_RSASSAPSS {
+        true if is_pss_with_sha384(outer_algorithm) => is_signed_rsa_pss,
+        true => return false,
+        false => is_signed,
+    };
     outer_algorithm == inner_algorithm
         && signature.unused_bits == 0
         && is_signed(issuer.key(), inner, &signature.data)
+}
+
+/// Whether the algorithm outside of the signed part is, byte for byte, one that is inside: no signature covers it, and the
+/// parser reads more than one encoding of it.
+fn names_its_algorithm_twice(der: &[u8]) -> bool {
+    let outer = || {
+        let (_, whole) = Sequence::from_der(der).ok()?;
+        let (rest, inner) = Sequence::from_der(&whole.content).ok()?;
+        let (signature, _) = Sequence::from_der(rest).ok()?;
+        let (algorithm, _) = rest.split_at_checked(rest.len() - signature.len())?;
+        Some(inner.content.windows(algorithm.len()).any(|window| window == algorithm))
+    };
+    outer().unwrap_or(false)
+}
+
+/// AMD's algorithm: RSASSA-PSS, SHA-384 in both places, 48 bytes of salt.
+fn is_pss_with_sha384(algorithm: &AlgorithmIdentifier<'_>) -> bool {
+    let Ok(SignatureAlgorithm::RSASSA_PSS(params)) = SignatureAlgorithm::try_from(algorithm) else {
+        return false;
+    };
+    *params.hash_algorithm_oid() == OID_NIST_HASH_SHA384
+        && params.mask_gen_algorithm().is_ok_and(|mask| mask.mgf == MGF1 && mask.hash == OID_NIST_HASH_SHA384)
+        && (params.salt_length(), params.trailer_field()) == (48, 1)
 }
 
 fn unix(time: ASN1Time) -> u64 {

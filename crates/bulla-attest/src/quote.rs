@@ -55,6 +55,15 @@ pub(crate) enum Body {
 }
 
 impl Body {
+    /// How many bytes it has in the quote.
+    pub(crate) const fn size(&self) -> usize {
+        match self {
+            Self::Sgx(_) => SGX_BODY,
+            Self::Tdx { tee_tcb_svn2: None, .. } => TD10_BODY,
+            Self::Tdx { tee_tcb_svn2: Some(_), .. } => TD15_BODY,
+        }
+    }
+
     pub(crate) const fn tee(&self) -> TeeKind {
         match self {
             Self::Sgx(_) => TeeKind::Sgx,
@@ -77,9 +86,14 @@ impl<'a> Quote<'a> {
 
         reader.place = "the report body";
         let body = match tee {
-            TeeKind::Sgx => Body::Sgx(Box::new(reader.read()?)),
+            TeeKind::Sgx => {
+                if version == 5 {
+                    reader.body_size(tee)?;
+                }
+                Body::Sgx(Box::new(reader.read()?))
+            }
             TeeKind::Tdx => {
-                let td15 = version == 5 && reader.td_body_type()? == TD15_BODY;
+                let td15 = version == 5 && reader.body_size(tee)? == TD15_BODY;
                 let td = Box::new(reader.read()?);
                 let tee_tcb_svn2 = if td15 { Some(reader.read()?) } else { None };
                 Body::Tdx { td, tee_tcb_svn2, mrservicetd: if td15 { reader.read()? } else { [0; 48] } }
@@ -91,13 +105,12 @@ impl<'a> Quote<'a> {
         let mut signature_data = reader.u32_container()?;
         let signature = signature_data.take(64)?;
         let attestation_key = signature_data.take(64)?;
-        let mut qe = match tee {
-            TeeKind::Sgx => signature_data,
-            TeeKind::Tdx => {
-                let qe = signature_data.certification_data("the outer certification data", QE_REPORT_DATA)?;
-                signature_data.finish()?;
-                qe
-            }
+        let mut qe = if version == 3 {
+            signature_data
+        } else {
+            let qe = signature_data.certification_data("the outer certification data", QE_REPORT_DATA)?;
+            signature_data.finish()?;
+            qe
         };
         let qe_report_bytes = qe.take(SGX_BODY)?;
         let qe_report_signature = qe.take(64)?;
@@ -127,6 +140,18 @@ impl<'a> Quote<'a> {
             pck_chain,
         })
     }
+
+    pub(crate) fn version(&self) -> u16 {
+        u16::from_le_bytes(self.header.version)
+    }
+
+    /// Refuses what can be read but not verified: `dcap-qvl` walks SGX quotes of version 3 alone.
+    pub(crate) fn check_judged(&self) -> Result<(), Error> {
+        match (self.body.tee(), self.version()) {
+            (TeeKind::Sgx, version @ 4..) => Err(Error::SgxVersion(version)),
+            _ => Ok(()),
+        }
+    }
 }
 
 fn check_header(header: &QuoteHeader, version: u16) -> Result<TeeKind, Error> {
@@ -140,10 +165,11 @@ fn check_header(header: &QuoteHeader, version: u16) -> Result<TeeKind, Error> {
         return Err(Error::parse(ParseFault::AttKeyType, detail));
     }
     let tee = match (u32::from_le_bytes(header.tee_type), version) {
-        (TEE_SGX, 3) => TeeKind::Sgx,
+        (TEE_SGX, _) => TeeKind::Sgx,
         (TEE_TDX, 4 | 5) => TeeKind::Tdx,
         (tee, _) => {
-            let detail = format!("TEE type {tee:#x} in version {version}; SGX has version 3, TDX has 4 or 5");
+            let detail =
+                format!("TEE type {tee:#x} in version {version}; SGX has versions 3 to 5, TDX has 4 and 5");
             return Err(Error::parse(ParseFault::TeeType, detail));
         }
     };
@@ -176,14 +202,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The body descriptor of version 5: the size that type and size agree on.
-    fn td_body_type(&mut self) -> Result<usize, Error> {
+    fn body_size(&mut self, tee: TeeKind) -> Result<usize, Error> {
         let kind = u16::from_le_bytes(self.read()?);
         let size = u32::from_le_bytes(self.read()?) as usize;
-        let wanted = match kind {
-            2 => TD10_BODY,
-            3 => TD15_BODY,
+        let wanted = match (tee, kind) {
+            (TeeKind::Sgx, 1) => SGX_BODY,
+            (TeeKind::Tdx, 2) => TD10_BODY,
+            (TeeKind::Tdx, 3) => TD15_BODY,
             _ => {
-                let detail = format!("body type {kind}; 2 (TD 1.0) and 3 (TD 1.5) are known");
+                let detail =
+                    format!("body type {kind}; SGX has 1, and of TDX 2 (TD 1.0) and 3 (TD 1.5) are known");
                 return Err(Error::parse(ParseFault::BodyType, detail));
             }
         };

@@ -124,6 +124,49 @@ pub struct Tcb {
     pub evaluation_data_number: u32,
     /// The quoting enclave's own status. Converging ignores some values of it; [`Policy`](crate::Policy) does not.
     pub qe_status: TcbStatus,
+    /// What keeps the machine from the best level that the vendor lists; empty where nothing does.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// A security version that is below what the vendor's best level asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortfall {
+    /// Whose, as the vendor's document names it, for example `SGX TCB component 2 (SGX Late Microcode Update)`.
+    pub component: String,
+    /// The version that is there.
+    pub found: u16,
+    /// The lowest version that meets the level.
+    pub wanted: u16,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// For example `TDX module SVN is 6, needs 11`.
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}, needs {}", self.component, self.found, self.wanted)
+    }
+}
+
+/// Several shortfalls in one sentence.
+pub(crate) mod remedies {
+    use super::Shortfall;
+
+    /// What falls short.
+    pub(crate) fn listed(shortfalls: &[Shortfall]) -> String {
+        shortfalls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// What to do, each thing once.
+    pub(crate) fn of(shortfalls: &[Shortfall]) -> String {
+        let mut remedies: Vec<&str> = Vec::new();
+        for shortfall in shortfalls {
+            if !remedies.contains(&shortfall.remedy) {
+                remedies.push(shortfall.remedy);
+            }
+        }
+        remedies.join(", ")
+    }
 }
 
 impl Tcb {
@@ -133,6 +176,7 @@ impl Tcb {
         advisory_ids: Vec::new(),
         evaluation_data_number: 0,
         qe_status: TcbStatus::Unlisted,
+        shortfalls: Vec::new(),
     };
 }
 

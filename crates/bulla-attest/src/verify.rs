@@ -1,20 +1,34 @@
-//! From a quote to claims.
+//! From evidence to claims.
 //!
-//! Four steps, each on the actual bytes: structure ([`Quote::parse`]), our own checks ([`check`](mod@crate::check)), the verification
-//! library's walk over the whole path ([`walk`]), and the policy. Only the walk can accept; the steps around it refuse,
-//! and name the reason where the library has but a sentence.
+//! Four steps: structure ([`Quote::parse`]), the platform's [endorsement](crate::endorsement), which may be remembered, the
+//! signature over header and body, and the policy. All but the second are taken on the actual bytes every time.
+//!
+//! An endorsement that is not remembered comes from our own checks ([`check`](mod@crate::check)) and the verification library's walk over
+//! the whole path ([`walk`]). Only the walk can accept; the checks refuse, and name the reason where the library has but a
+//! sentence.
+
+use std::fmt;
+use std::sync::Arc;
 
 use bulla_tee::{Identity, SgxIdentity, TdxIdentity, is_simulated};
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteClaims, QuotePolicy};
 
 use crate::check::check;
-use crate::crypto::Engine;
-use crate::explain::explain;
+use crate::crypto::{Engine, VerifyingKey};
+use crate::endorsement::{Endorsement, Key};
+use crate::explain::{explain, missing};
+use crate::memory::{Memory, Remembered};
 use crate::quote::{Body, Quote};
-use crate::{Claims, Collateral, Error, IntelPlatform, Platform, Policy, Tcb, TrustAnchor};
+use crate::snp::{self, Roots};
+use crate::{AmdProduct, Claims, Collateral, Error, IntelPlatform, Platform, Policy, Tcb, TrustAnchor};
 
-/// Judges quotes against one trust anchor. It keeps no state and reads no clock.
+/// Judges quotes against one trust anchor. It reads no clock.
+///
+/// It remembers what it found good about platforms, so that the next quote of one costs one signature; clones share that, and
+/// threads may. What is remembered changes no verdict: it spares the walk over certificates and collateral while all
+/// of these are the same and in their time, and nothing else. It is bounded ([`Remembered`]), and a verifier that is used
+/// once gains and loses nothing by it.
 ///
 /// ```
 /// use bulla_attest::{Collateral, Policy, TrustAnchor, Verifier};
@@ -28,20 +42,41 @@ use crate::{Claims, Collateral, Error, IntelPlatform, Platform, Policy, Tcb, Tru
 /// }
 /// assert_eq!(judge(b"", b"{}", 0).unwrap_err().code(), "collateral.incomplete");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Verifier {
-    anchor: TrustAnchor,
+    pub(crate) anchor: TrustAnchor,
+    memory: Arc<Memory>,
+    amd: Roots,
 }
 
 impl Verifier {
-    /// A verifier for evidence that leads to `anchor`.
-    pub const fn new(anchor: TrustAnchor) -> Self {
-        Self { anchor }
+    /// A verifier for SGX and TDX quotes that lead to `anchor`, and for nothing else.
+    pub fn new(anchor: TrustAnchor) -> Self {
+        Self { anchor, memory: Arc::default(), amd: Roots::new() }
     }
 
-    /// Verifies an SGX quote (version 3) or a TDX quote (version 4 or 5) with its collateral at a time, and appraises it.
+    /// A verifier for all evidence that leads to a root of its vendor: Intel's, or AMD's for each family of processors.
+    pub fn vendors() -> Self {
+        let with = |verifier: Self, product| verifier.with_amd(product, TrustAnchor::amd(product));
+        AmdProduct::ALL.into_iter().fold(Self::new(TrustAnchor::intel()), with)
+    }
+
+    /// The same, also for SEV-SNP reports of a family of processors that lead to `anchor`.
+    #[must_use]
+    pub fn with_amd(mut self, product: AmdProduct, anchor: TrustAnchor) -> Self {
+        self.amd.insert(product, anchor);
+        self
+    }
+
+    /// What this verifier and its clones remember.
+    pub fn remembered(&self) -> Remembered {
+        self.memory.remembered()
+    }
+
+    /// Verifies evidence with its collateral at a time, and appraises it: an SGX quote (version 3), a TDX quote (version 4 or
+    /// 5) or, where the collateral is for one, a SEV-SNP report (version 2, 3 or 5).
     ///
-    /// Zero bytes after the quote's end are taken for a guest's padding; everything else must be exactly a quote.
+    /// Zero bytes after a quote's end are taken for a guest's padding; everything else must be exactly a quote or a report.
     ///
     /// # Errors
     /// Every code in the table of the crate's documentation but `platform.mismatch`, `binding.report_data` and `usage.*`.
@@ -53,39 +88,107 @@ impl Verifier {
         now_unix: u64,
         policy: &Policy,
     ) -> Result<Claims, Error> {
+        if let Some(set) = collateral.snp_set() {
+            return snp::verify(quote, set, now_unix, &self.amd, policy);
+        }
         let quote = Quote::parse(quote)?;
-        let checked = check(&quote, collateral, now_unix, &self.anchor)?;
-        let identity = identity(&quote.body);
-        let simulated = claims_simulated(&quote, &checked.platform);
-        let verified = match walk(&quote, collateral, now_unix, &checked.root) {
-            Ok(verified) => verified,
-            Err(refusal) => return Err(explain(&quote, &checked, &identity, simulated, policy, refusal)),
-        };
+        quote.check_judged()?;
+        let endorsement = self.endorsement(&quote, collateral, now_unix, policy)?;
         let claims = Claims {
+            identity: identity(&quote.body),
             report_data: report_data(&quote.body),
-            tcb: Tcb {
-                status: verified.tcb.status.into(),
-                advisory_ids: verified.tcb.advisory_ids,
-                evaluation_data_number: verified.tcb.eval_data_number,
-                qe_status: verified.qe.tcb_level.tcb_status.into(),
-            },
-            valid_until: verified.earliest_expiration_date,
-            platform: Platform::Intel(checked.platform),
-            identity,
-            simulated,
+            platform: Platform::Intel(endorsement.platform.clone()),
+            tcb: endorsement.tcb.clone(),
+            valid_until: endorsement.window.until,
+            simulated: endorsement.simulated,
+            local: false,
         };
-        policy.appraise(&claims.identity, claims.simulated, &claims.tcb)?;
+        policy.appraise(&claims, now_unix)?;
         Ok(claims)
+    }
+
+    /// The endorsement of the platform that signed this quote: of a known one after verifying the one signature, of another
+    /// after verifying everything.
+    fn endorsement(
+        &self,
+        quote: &Quote<'_>,
+        collateral: &Collateral,
+        now: u64,
+        policy: &Policy,
+    ) -> Result<Arc<Endorsement>, Error> {
+        let digest = collateral.digest()?;
+        let key = Key::of(quote, digest, &self.anchor, policy.floor());
+        if let Some(known) = self.memory.recall(&key, now) {
+            known.check_signature(quote)?;
+            return Ok(known);
+        }
+        let found = Arc::new(endorse(quote, collateral, now, &self.anchor, policy)?);
+        self.memory.remember(key, &found, quote.body.tee(), digest, now);
+        Ok(found)
     }
 }
 
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("anchor", &self.anchor)
+            .field("remembered", &self.remembered())
+            .finish()
+    }
+}
+
+/// Everything around a quote, and its signature. The policy has no part in it but to name the library's reason.
+fn endorse(
+    quote: &Quote<'_>,
+    collateral: &Collateral,
+    now: u64,
+    anchor: &TrustAnchor,
+    policy: &Policy,
+) -> Result<Endorsement, Error> {
+    let checked = check(quote, collateral, now, anchor)?;
+    let simulated = claims_simulated(quote, &checked.platform);
+    let verified = match walk(quote, collateral, now, &checked.root) {
+        Ok(verified) => verified,
+        Err(refusal) => {
+            return Err(explain(
+                quote,
+                &checked,
+                collateral,
+                &identity(&quote.body),
+                simulated,
+                policy,
+                refusal,
+            ));
+        }
+    };
+    let mut window = checked.window;
+    window.narrow((verified.latest_issue_date, verified.earliest_expiration_date));
+    let shortfalls = missing(quote, &checked, collateral);
+    Ok(Endorsement {
+        platform: checked.platform,
+        tcb: Tcb {
+            status: verified.tcb.status.into(),
+            advisory_ids: verified.tcb.advisory_ids,
+            evaluation_data_number: verified.tcb.eval_data_number,
+            qe_status: verified.qe.tcb_level.tcb_status.into(),
+            shortfalls,
+        },
+        simulated,
+        window,
+        attestation_key: VerifyingKey::new(quote.attestation_key).ok_or(Error::QuoteSignature)?,
+    })
+}
+
 /// The library's walk over the whole path: certificates, revocation, documents, QE report, quote, TCB levels. It refuses
-/// debug, migration, service TDs, reserved attributes and a cleared SEPT_VE_DISABLE by itself, as our policy does.
+/// debug, migration, reserved attributes and a cleared SEPT_VE_DISABLE by itself, as our policy does; service TDs are left
+/// to our policy, which knows their hashes.
 fn walk(quote: &Quote<'_>, collateral: &Collateral, now: u64, root: &[u8]) -> Result<QuoteClaims, String> {
     // Its own policy passes everything, because ours is applied to what it found.
     let pass = QuotePolicy::claims_only(now);
+    let set = collateral.items().map_err(|error| error.to_string())?;
     QuoteVerifier::<Engine>::new_with_config(root.to_vec())
-        .verify_with_policy(quote.bytes, collateral.items(), now, &pass)
+        .allow_service_td(true)
+        .verify_with_policy(quote.bytes, set, now, &pass)
         .map_err(|error| format!("{error:#}"))
 }
 

@@ -192,15 +192,19 @@ fn n01_to_n18_structure() {
                 "N03 version",
                 0,
                 &version.to_le_bytes(),
-                &["parse.tee_type", "parse.body_type", "parse.truncated"],
+                &["parse.tee_type", "parse.body_type", "parse.cert_type", "parse.truncated"],
             );
         }
         for kind in [0u16, 1, 3] {
             at("N04 key type", 2, &kind.to_le_bytes(), &["parse.att_key_type"]);
         }
-        for tee in [1u32, 0x80, 0x82, 0x81 ^ u32::from(quote[4])] {
+        for tee in [1u32, 0x80, 0x82] {
             at("N05 TEE type", 4, &tee.to_le_bytes(), &["parse.tee_type"]);
         }
+        // The other TEE's body is of another size, or of another type.
+        let other = 0x81 ^ u32::from(quote[4]);
+        let wanted = ["parse.tee_type", "parse.body_type", "parse.truncated"];
+        at("N05 TEE type", 4, &other.to_le_bytes(), &wanted);
         at("N06 vendor", 12, &[quote[12] ^ 1], &["parse.qe_vendor"]);
         // N07
         for length in [0, sig_data - 1, sig_data + 1, 0x7fff_ffff, u32::MAX] {

@@ -157,7 +157,7 @@ fn an_id_of_a_quote_selects_the_collateral_that_verifies_it() {
                 _ => TeeKind::Tdx,
             };
             assert_eq!(
-                (id.tee, id.fmspc, id.ca),
+                id.intel().map(|id| (id.tee, id.fmspc, id.ca)).unwrap(),
                 (tee, claims.platform.intel().unwrap().fmspc, claims.platform.intel().unwrap().ca),
                 "{}",
                 vector.id

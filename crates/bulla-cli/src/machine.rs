@@ -101,9 +101,9 @@ mod simulated {
 
     impl CollateralSource for Provisioning {
         fn collateral(&self, id: &CollateralId) -> Result<Collateral, Error> {
-            let tee = match id.tee {
-                TeeKind::Sgx => TeeType::Sgx,
-                TeeKind::Tdx => TeeType::Tdx,
+            let tee = match id.intel().map(|id| id.tee) {
+                Some(TeeKind::Sgx) => TeeType::Sgx,
+                Some(TeeKind::Tdx) => TeeType::Tdx,
                 _ => {
                     return Err(Error::CollateralUnavailable(
                         "a simulated machine has none of that kind".into(),

@@ -54,6 +54,13 @@ pub fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     out
 }
 
+/// SHA-512 (FIPS 180-4) of the concatenated parts.
+pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    let mut out = [0; 64];
+    out.copy_from_slice(hash(&digest::SHA512, parts).as_ref());
+    out
+}
+
 fn hash(algorithm: &'static digest::Algorithm, parts: &[&[u8]]) -> digest::Digest {
     let mut context = digest::Context::new(algorithm);
     parts.iter().for_each(|part| context.update(part));

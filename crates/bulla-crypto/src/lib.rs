@@ -49,7 +49,7 @@ pub use crate::hpke::{HpkeError, HpkePrivateKey, HpkePublicKey, HpkeSealed, Kem}
 #[cfg(feature = "aws-lc")]
 pub use aead::{AeadKey, DecryptionFailure, NONCE_LEN, TAG_LEN};
 #[cfg(feature = "aws-lc")]
-pub use hash::{Sha256, sha256, sha384};
+pub use hash::{Sha256, sha256, sha384, sha512};
 #[cfg(feature = "aws-lc")]
 pub use kdf::{Info, TooLong, hkdf, hkdf_bytes, hkdf_expand};
 #[cfg(feature = "aws-lc")]

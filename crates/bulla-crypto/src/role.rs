@@ -33,6 +33,10 @@ mod tagged {
         GuestRequest,
         /// The next identity of an envelope shows the public key that it is to be handed over to (R79).
         Successor,
+        /// The client of a TLS connection shows that it is at its end of exactly that connection (R42).
+        TlsClient,
+        /// The server of a TLS connection shows that it is at its end of exactly that connection (R42).
+        TlsServer,
     }
 
     impl Role {
@@ -41,6 +45,8 @@ mod tagged {
                 Self::ProviderKey => "bulla/report-data/provider-key/v1",
                 Self::GuestRequest => "bulla/report-data/guest-request/v1",
                 Self::Successor => "bulla/report-data/successor/v1",
+                Self::TlsClient => "bulla/report-data/tls-client/v1",
+                Self::TlsServer => "bulla/report-data/tls-server/v1",
             }
         }
     }
@@ -66,9 +72,22 @@ mod tagged {
         /// It carries no tag because the existing clients check exactly this. It cannot be mistaken for a tagged hash,
         /// whose last 32 bytes are zero with probability 2^-256.
         pub fn legacy_answer(sealed_box: &[u8]) -> Self {
+            Self::untagged(sealed_box)
+        }
+
+        /// The report data of an interoperable RA-TLS certificate: SHA-256 of its claims, then 32 zero bytes.
+        ///
+        /// It carries no tag because existing verifiers check exactly this. Nor can it be mistaken for
+        /// [`RoleHash::legacy_answer`]: claims are CBOR around the hash of a key, and a sealed box is a point and a tag that
+        /// its opener recomputes.
+        pub fn ra_tls_claims(claims: &[u8]) -> Self {
+            Self::untagged(claims)
+        }
+
+        fn untagged(content: &[u8]) -> Self {
             let mut bytes = [0; 64];
             if let Some(first) = bytes.first_chunk_mut::<32>() {
-                *first = sha256(&[sealed_box]);
+                *first = sha256(&[content]);
             }
             Self(bytes)
         }

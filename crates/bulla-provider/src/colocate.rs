@@ -8,9 +8,9 @@ use crate::refusal::Refusal;
 /// The cheap look, before anything is fetched or verified (R50): a quote of another kind, or one that does not even claim
 /// this model of machine. It can only refuse.
 pub(crate) fn plausible(own: &Platform, guest: &CollateralId) -> Result<(), Refusal> {
-    if guest.tee != TeeKind::Tdx {
+    let Some(guest) = guest.intel().filter(|guest| guest.tee == TeeKind::Tdx) else {
         return Err(Refusal::new(Code::Unsupported, "evidence.not_tdx"));
-    }
+    };
     if !own.intel().is_some_and(|own| guest.fmspc == own.fmspc && guest.ca == own.ca) {
         return Err(Refusal::new(Code::WrongPlatform, "platform.other_model"));
     }

@@ -102,7 +102,7 @@ impl Own {
             _ => return Err(invalid("self.not_an_sgx_quote")),
         };
         let id = CollateralId::of_quote(&quote).map_err(|error| invalid(error.code()))?;
-        if id.tee != TeeKind::Sgx {
+        if id.intel().is_none_or(|id| id.tee != TeeKind::Sgx) {
             return Err(invalid("self.not_an_sgx_quote"));
         }
         let claims = self.judge.claims(&quote, &id).map_err(|refusal| match refusal.code {

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use bulla_attest::{
-    Claims, CollateralId, CollateralSource, Error, Item, ItemFault, ParseFault, Rule, TrustAnchor, Verifier,
-};
+use bulla_attest::{Claims, CollateralId, CollateralSource, Error, Remote, TrustAnchor, Verifier};
 use bulla_protocol::Code;
 
 use crate::clock::Clock;
@@ -55,41 +53,16 @@ impl Judge {
 
 /// What a peer is told about evidence, beside what the operator is told (R55).
 pub(crate) fn refusal(error: &Error) -> Refusal {
-    let code = match error {
-        Error::Parse { fault: ParseFault::TooLarge, .. } => Code::TooLarge,
-        Error::Parse {
-            fault:
-                ParseFault::Version
-                | ParseFault::AttKeyType
-                | ParseFault::TeeType
-                | ParseFault::QeVendor
-                | ParseFault::BodyType,
-            ..
-        }
-        | Error::NoChain(_) => Code::Unsupported,
-        Error::Parse { .. } => Code::Malformed,
-        Error::Item { item: Item::QeIdentity, fault: ItemFault::NoMatchingLevel, .. }
-        | Error::NoMatchingLevel
-        | Error::TcbRevoked(_) => Code::TcbTooOld,
-        Error::Item { item: Item::QeIdentity, fault: ItemFault::Mismatch, .. }
-        | Error::Item { item: Item::Pck, .. }
-        | Error::Revoked(_)
-        | Error::QeReportSignature
-        | Error::QeReportBinding
-        | Error::QuoteSignature
-        | Error::TdxModule(_)
-        | Error::Unverified(_) => Code::BadEvidence,
-        Error::Item { .. }
-        | Error::CollateralIncomplete(_)
-        | Error::CollateralTooLarge(_)
-        | Error::CollateralParse(_)
-        | Error::CollateralUnavailable(_) => Code::CollateralUnavailable,
-        Error::Policy { rule: Rule::TcbStatus | Rule::Advisories | Rule::TcbEvaluationNumber, .. } => {
-            Code::TcbTooOld
-        }
-        Error::Policy { .. } => Code::PolicyDenied,
-        Error::OtherMachine(_) => Code::WrongPlatform,
-        Error::ReportData => Code::BindingMismatch,
+    let code = match error.remote() {
+        Remote::Malformed => Code::Malformed,
+        Remote::TooLarge => Code::TooLarge,
+        Remote::Unsupported => Code::Unsupported,
+        Remote::BadEvidence => Code::BadEvidence,
+        Remote::TcbTooOld => Code::TcbTooOld,
+        Remote::PolicyDenied => Code::PolicyDenied,
+        Remote::WrongPlatform => Code::WrongPlatform,
+        Remote::BindingMismatch => Code::BindingMismatch,
+        Remote::CollateralUnavailable => Code::CollateralUnavailable,
         _ => Code::Internal,
     };
     Refusal::new(code, error.code())

@@ -7,8 +7,8 @@
 //! | part | does | as described in |
 //! |---|---|---|
 //! | processor | EGETKEY, EREPORT, EVERIFYREPORT2, TDREPORT | Intel SDM vol. 3D; TDX Module ABI specification |
-//! | quoting enclaves | quotes of version 3 (SGX) and 4 (TDX) | Intel's DCAP quote libraries |
-//! | provisioning | certificates, CRLs, TCB info, QE identity | Intel PCS API version 4 |
+//! | quoting enclaves | quotes of versions 3 to 5 | Intel's DCAP quote libraries |
+//! | provisioning | certificates, CRLs, TCB info, QE identity, and the service ([`pcs`]) that gives them out | Intel PCS API version 4 |
 //!
 //! It cannot pass for hardware (R15, R110): its CPUSVN and TEE_TCB_SVN carry a marker that real backends refuse, its keys
 //! and evidence are tagged as simulated, its certificates say so and are under a root whose key is public. The layout of its
@@ -22,6 +22,7 @@ mod guest;
 mod hexadecimal;
 mod history;
 mod machine;
+pub mod pcs;
 mod pki;
 mod quoting;
 mod tdx_module;
@@ -33,4 +34,5 @@ pub use error::Error;
 pub use guest::{SimulatedGuest, TdDescription};
 pub use history::{Edition, Recovery};
 pub use machine::{Machine, Step};
+pub use quoting::{QuoteForm, in_guest_buffer};
 pub use tdx_module::TdxModule;

@@ -203,6 +203,7 @@ impl Machine {
         let cpu = Arc::new(state.cpu());
         let [pck, qe3_key, tdqe_key] = pki.platform_keys()?;
         let quoting = Arc::new(Quoting {
+            dir: dir.clone(),
             cpu: cpu.clone(),
             qe_id: state.qe_id.0,
             pcesvn: state.pcesvn,
@@ -363,7 +364,6 @@ impl Machine {
         Ok(SimulatedEnclave::new(core, self.quoting.clone()))
     }
 
-    #[cfg(test)]
     pub(crate) fn quoting(&self) -> &Quoting {
         &self.quoting
     }
@@ -424,6 +424,16 @@ impl Machine {
     /// not valid any more or not yet; [`Error::Unavailable`] if the directory cannot be read.
     pub fn collateral_of(&self, tee: TeeType, edition: Edition, now_unix: u64) -> Result<String, Error> {
         collateral(&self.pki, &self.state, &History::load(&self.dir)?, tee, edition, now_unix)
+    }
+
+    /// The model of the platform, by which TCB info is asked for.
+    pub(crate) const fn fmspc(&self) -> [u8; 6] {
+        *self.state.fmspc()
+    }
+
+    /// The vendor's signature over a document about TCB: r and s in hexadecimal.
+    pub(crate) fn sign_document(&self, text: &str) -> Result<String, Error> {
+        self.pki.tcb_signing.sign(text.as_bytes()).map(hex::encode)
     }
 }
 

@@ -42,6 +42,11 @@ impl Key {
         Ok(Self { pair, raw })
     }
 
+    /// A key that is kept nowhere.
+    pub(crate) fn new() -> Result<Self, Error> {
+        Self::parse(&KeyPair::generate().map_err(Error::signing)?.serialize_pem())
+    }
+
     fn load(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(FOLDER).join(name).with_extension("key");
         Self::parse(&read(&path)?).map_err(|error| Error::unavailable(&path, error))
@@ -143,6 +148,23 @@ impl Pki {
             }
         };
         Ok([leaf.as_str(), PLATFORM_CA_PEM, ROOT_PEM].concat())
+    }
+
+    /// The PCK's signature over the report of a quoting enclave in which it vouches for its key.
+    ///
+    /// As with real machines there is one for each report. It is made when first needed, and kept, so that a verifier that
+    /// knows it need not check it again.
+    pub(crate) fn qe_signature(dir: &Path, pck: &Key, report: &[u8]) -> Result<[u8; 64], Error> {
+        let id = hex::encode(sha256(&[&pck.public(), report]));
+        let path = dir.join(FOLDER).join(format!("qe-{}.sig", id.split_at(16).0));
+        match fs::read(&path).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok()) {
+            Some(signature) => Ok(signature),
+            None => {
+                let signature = pck.sign(report)?;
+                write_file(&path, &signature)?;
+                Ok(signature)
+            }
+        }
     }
 
     /// The serial number of the PCK certificate of `state`.

@@ -1,16 +1,19 @@
-//! The quoting enclaves: QE3 for SGX (quotes of version 3) and TDQE for TDX (version 4), as Intel's reference quoting
-//! libraries lay them out.
+//! The quoting enclaves: QE3 for SGX and TDQE for TDX, and the layouts of quotes as Intel's reference quoting libraries
+//! have them. Machines quote in version 3 (SGX) and 4 (TDX); the other forms, and quotes that no hardware would sign, are for
+//! tests of verifiers.
 
+use std::mem::offset_of;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulla_crypto::{sha256, sha384};
-use bulla_tee::sgx::arch::{Attributes, Report, Targetinfo, flags};
+use bulla_tee::sgx::arch::{Attributes, Report, ReportBody, Targetinfo, flags};
 use bulla_tee::tdx::{QuoteHeader, TdQuoteBody, TdReport};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::cpu::Cpu;
-use crate::pki::Key;
-use crate::{EnclaveIdentity, Error};
+use crate::pki::{Key, Pki};
+use crate::{EnclaveIdentity, Error, Machine, TdDescription};
 
 /// SVN of both quoting enclaves.
 pub(crate) const QE_SVN: u16 = 8;
@@ -29,6 +32,197 @@ const VENDOR_ID: [u8; 16] =
 const PCK_CHAIN: u16 = 5;
 const QE_REPORT: u16 = 6;
 
+/// The size of the buffer in which guests commonly hand over quotes.
+const GUEST_BUFFER: usize = 8000;
+
+/// How a quote is laid out (Intel SGX ECDSA QuoteLibReference, quote versions 3 to 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum QuoteForm {
+    /// Version 3, which is SGX alone.
+    SgxV3,
+    /// Version 4 of an enclave.
+    SgxV4,
+    /// Version 5 of an enclave: body type 1.
+    SgxV5,
+    /// Version 4 of a guest.
+    TdxV4,
+    /// Version 5 of a guest with a TD 1.0 body: type 2.
+    TdxV5,
+    /// Version 5 of a guest with a TD 1.5 body, which adds TEE_TCB_SVN2 and MRSERVICETD: type 3.
+    TdxV5Td15,
+}
+
+impl QuoteForm {
+    /// Every form.
+    pub const ALL: [Self; 6] =
+        [Self::SgxV3, Self::SgxV4, Self::SgxV5, Self::TdxV4, Self::TdxV5, Self::TdxV5Td15];
+
+    const fn version(self) -> u16 {
+        match self {
+            Self::SgxV3 => 3,
+            Self::SgxV4 | Self::TdxV4 => 4,
+            Self::SgxV5 | Self::TdxV5 | Self::TdxV5Td15 => 5,
+        }
+    }
+
+    const fn is_sgx(self) -> bool {
+        matches!(self, Self::SgxV3 | Self::SgxV4 | Self::SgxV5)
+    }
+
+    /// Where the body begins.
+    pub const fn body_at(self) -> usize {
+        size_of::<QuoteHeader>() + if self.version() == 5 { 6 } else { 0 }
+    }
+
+    /// How many bytes the body has.
+    pub const fn body_size(self) -> usize {
+        match self {
+            Self::SgxV3 | Self::SgxV4 | Self::SgxV5 => size_of::<ReportBody>(),
+            Self::TdxV4 | Self::TdxV5 => size_of::<TdQuoteBody>(),
+            Self::TdxV5Td15 => size_of::<TdQuoteBody>() + 16 + 48,
+        }
+    }
+
+    /// The type in the descriptor of a version 5 body.
+    const fn body_type(self) -> Option<u16> {
+        match self {
+            Self::SgxV3 | Self::SgxV4 | Self::TdxV4 => None,
+            Self::SgxV5 => Some(1),
+            Self::TdxV5 => Some(2),
+            Self::TdxV5Td15 => Some(3),
+        }
+    }
+
+    /// Where the signature begins: behind body and length.
+    pub const fn signature_at(self) -> usize {
+        self.body_at() + self.body_size() + size_of::<u32>()
+    }
+
+    const fn key_at(self) -> usize {
+        self.signature_at() + 64
+    }
+
+    /// Where the quoting enclave's report begins: behind the attestation key and, after version 3, type and length of the
+    /// outer certification data. Its signature follows its 384 bytes.
+    pub const fn qe_report_at(self) -> usize {
+        self.key_at() + 64 + if self.version() == 3 { 0 } else { 6 }
+    }
+}
+
+/// Making quotes that no hardware would sign.
+///
+/// **For tests of verifiers only.** A real quoting enclave quotes reports that the processor made, and its key never leaves it;
+/// the keys of a simulated machine protect nothing, so it also signs what a test made up.
+impl Machine {
+    /// A quote in a form over a body that the caller made up, signed by the machine's quoting enclave.
+    ///
+    /// ```
+    /// use bulla_sim::{Machine, QuoteForm};
+    ///
+    /// # let parent = tempfile::tempdir()?;
+    /// let machine = Machine::create(parent.path().join("machine"))?;
+    /// let form = QuoteForm::TdxV5Td15;
+    /// let quote = machine.quote_body(form, &vec![7; form.body_size()])?;
+    /// assert_eq!(quote[form.body_at()], 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::BadReport`] if the body is not of the form's size; [`Error::Signing`] where signing fails.
+    pub fn quote_body(&self, form: QuoteForm, body: &[u8]) -> Result<Vec<u8>, Error> {
+        self.quoting().quote(form, body)
+    }
+
+    /// A quote of an enclave of this machine, in one of the forms of SGX.
+    ///
+    /// # Errors
+    /// [`Error::BadReport`] if the form is not of SGX; [`Error::Signing`] where signing fails.
+    pub fn sgx_quote_in(
+        &self,
+        form: QuoteForm,
+        enclave: &EnclaveIdentity,
+        report_data: &[u8; 64],
+    ) -> Result<Vec<u8>, Error> {
+        let quoting = self.quoting();
+        if !form.is_sgx() {
+            return Err(Error::BadReport("it is an enclave's, and the form is a guest's"));
+        }
+        quoting.quote(form, enclave.report_body(&quoting.cpu.cpusvn, report_data).as_bytes())
+    }
+
+    /// A quote of a guest of this machine, in one of the forms of TDX.
+    ///
+    /// # Errors
+    /// [`Error::BadReport`] if the form is not of TDX; [`Error::Signing`] where signing fails.
+    pub fn td_quote_in(
+        &self,
+        form: QuoteForm,
+        td: &TdDescription,
+        report_data: &[u8; 64],
+    ) -> Result<Vec<u8>, Error> {
+        if form.is_sgx() {
+            return Err(Error::BadReport("it is a guest's, and the form is an enclave's"));
+        }
+        self.quoting().td_quote_in(form, &self.td_report(td, report_data))
+    }
+
+    /// Signs header and body of a quote of this machine again, as they are now, with the same attestation key.
+    ///
+    /// # Errors
+    /// [`Error::NotAQuote`] if it is too short for its form; [`Error::Signing`] where signing fails.
+    pub fn resign(&self, form: QuoteForm, quote: &mut [u8]) -> Result<(), Error> {
+        let key = self.quoting().key(form);
+        resign(key, form, quote)
+    }
+
+    /// Signs the report of the quoting enclave in a quote of this machine again, as it is now, with the same PCK.
+    ///
+    /// # Errors
+    /// As [`Machine::resign`].
+    pub fn resign_qe_report(&self, form: QuoteForm, quote: &mut [u8]) -> Result<(), Error> {
+        let (report, rest) = split(quote, form.qe_report_at())?.split_at_mut_checked(384).ok_or(SHORT)?;
+        let signature = rest.first_chunk_mut::<64>().ok_or(SHORT)?;
+        *signature = self.quoting().pck.sign(report)?;
+        Ok(())
+    }
+
+    /// Gives a quote of this machine a new attestation key, which the quoting enclave vouches for as for the old one, and
+    /// signs it again: what a quoting enclave does that was installed anew.
+    ///
+    /// # Errors
+    /// As [`Machine::resign`].
+    pub fn renew_attestation_key(&self, form: QuoteForm, quote: &mut [u8]) -> Result<(), Error> {
+        let key = Key::new()?;
+        *split(quote, form.key_at())?.first_chunk_mut::<64>().ok_or(SHORT)? = key.public();
+        let auth_data = split(quote, form.qe_report_at() + 384 + 64 + 2)?.first_chunk::<32>().ok_or(SHORT)?;
+        let vouched = sha256(&[&key.public(), auth_data]);
+        let report_data = split(quote, form.qe_report_at() + offset_of!(ReportBody, report_data))?;
+        *report_data.first_chunk_mut::<32>().ok_or(SHORT)? = vouched;
+        self.resign_qe_report(form, quote)?;
+        resign(&key, form, quote)
+    }
+}
+
+/// A quote as guests hand it over: at the beginning of a buffer that is zero behind it.
+pub fn in_guest_buffer(mut quote: Vec<u8>) -> Vec<u8> {
+    quote.resize(quote.len().max(GUEST_BUFFER), 0);
+    quote
+}
+
+const SHORT: Error = Error::NotAQuote("it is shorter than its form");
+
+fn split(quote: &mut [u8], at: usize) -> Result<&mut [u8], Error> {
+    Ok(quote.split_at_mut_checked(at).ok_or(SHORT)?.1)
+}
+
+fn resign(key: &Key, form: QuoteForm, quote: &mut [u8]) -> Result<(), Error> {
+    let (signed, rest) = quote.split_at_mut_checked(form.body_at() + form.body_size()).ok_or(SHORT)?;
+    let (_, signature) = rest.split_at_mut_checked(size_of::<u32>()).ok_or(SHORT)?;
+    *signature.first_chunk_mut::<64>().ok_or(SHORT)? = key.sign(signed)?;
+    Ok(())
+}
+
 /// MRSIGNER of the simulated quoting enclaves.
 pub(crate) fn qe_signer() -> [u8; 32] {
     sha256(&[b"bulla simulated quoting enclave signer"])
@@ -42,6 +236,8 @@ fn quoting_enclave(name: &str, product: u16) -> EnclaveIdentity {
 
 /// The quoting enclaves of a machine, with their keys and the certificate chain that the machine gives them.
 pub(crate) struct Quoting {
+    /// Of the machine.
+    pub(crate) dir: PathBuf,
     pub(crate) cpu: Arc<Cpu>,
     /// Goes into headers as the host says it, and decides nothing (R36).
     pub(crate) qe_id: [u8; 16],
@@ -65,18 +261,15 @@ impl Quoting {
         if !self.cpu.is_report_for(&qe, report) {
             return Err(Error::BadReport("its MAC is not of this machine"));
         }
-        let mut header = self.header(3, 0);
-        let [qe_svn, pce_svn] = [QE_SVN, self.pcesvn].map(u16::to_le_bytes);
-        header.svns.copy_from_slice(&[qe_svn, pce_svn].concat());
-        let signed = [header.as_bytes(), report.body.as_bytes()].concat();
-
-        let mut signature_data = self.sign(&self.qe3_key, &signed)?;
-        signature_data.extend(self.certification(&qe, &self.qe3_key)?);
-        Ok(finish(signed, &signature_data))
+        self.quote(QuoteForm::SgxV3, report.body.as_bytes())
     }
 
     /// TDQE: a quote of version 4 for a TDREPORT of this machine.
     pub(crate) fn td_quote(&self, report: &TdReport) -> Result<Vec<u8>, Error> {
+        self.td_quote_in(QuoteForm::TdxV4, report)
+    }
+
+    fn td_quote_in(&self, form: QuoteForm, report: &TdReport) -> Result<Vec<u8>, Error> {
         let (mac, tcb, td) = (&report.report_mac, &report.tee_tcb_info, &report.td_info);
         if self.cpu.everifyreport2(mac).is_err() {
             return Err(Error::BadReport("its MAC is not of this machine"));
@@ -99,25 +292,61 @@ impl Quoting {
             rtmr: td.rtmr,
             report_data: mac.report_data,
         };
-        let signed = [self.header(4, TEE_TDX).as_bytes(), body.as_bytes()].concat();
+        let now = match form {
+            QuoteForm::TdxV5Td15 => [&tcb.tee_tcb_svn2[..], &td.servtd_hash].concat(),
+            _ => Vec::new(),
+        };
+        self.quote(form, &[body.as_bytes(), &now].concat())
+    }
 
-        let qe = quoting_enclave("TDQE", TDQE_PRODUCT);
-        let mut signature_data = self.sign(&self.tdqe_key, &signed)?;
-        signature_data.extend(certification_data(QE_REPORT, &self.certification(&qe, &self.tdqe_key)?));
+    /// The quoting enclave of a form signs a body.
+    fn quote(&self, form: QuoteForm, body: &[u8]) -> Result<Vec<u8>, Error> {
+        if body.len() != form.body_size() {
+            return Err(Error::BadReport("it is not of the size of its form"));
+        }
+        let descriptor = form
+            .body_type()
+            .map(|kind| [&kind.to_le_bytes()[..], &(body.len() as u32).to_le_bytes()].concat())
+            .unwrap_or_default();
+        let signed = [self.header(form).as_bytes(), &descriptor, body].concat();
+
+        let (qe, key) = (self.quoting_enclave(form), self.key(form));
+        let certification = self.certification(&qe, key)?;
+        let mut signature_data = self.sign(key, &signed)?;
+        signature_data.extend(match form {
+            QuoteForm::SgxV3 => certification,
+            _ => certification_data(QE_REPORT, &certification),
+        });
         Ok(finish(signed, &signature_data))
     }
 
-    fn header(&self, version: u16, tee_type: u32) -> QuoteHeader {
+    fn header(&self, form: QuoteForm) -> QuoteHeader {
         let mut header = QuoteHeader {
-            version: version.to_le_bytes(),
+            version: form.version().to_le_bytes(),
             attestation_key_type: ECDSA_P256.to_le_bytes(),
-            tee_type: tee_type.to_le_bytes(),
+            tee_type: if form.is_sgx() { 0 } else { TEE_TDX }.to_le_bytes(),
             vendor_id: VENDOR_ID,
             ..QuoteHeader::new_zeroed()
         };
+        if form == QuoteForm::SgxV3 {
+            let svns = [QE_SVN, self.pcesvn].map(u16::to_le_bytes);
+            header.svns.copy_from_slice(svns.as_flattened());
+        }
         let (qe_id, _) = header.user_data.split_at_mut(16);
         qe_id.copy_from_slice(&self.qe_id);
         header
+    }
+
+    fn quoting_enclave(&self, form: QuoteForm) -> EnclaveIdentity {
+        if form.is_sgx() {
+            quoting_enclave("QE3", QE3_PRODUCT)
+        } else {
+            quoting_enclave("TDQE", TDQE_PRODUCT)
+        }
+    }
+
+    const fn key(&self, form: QuoteForm) -> &Key {
+        if form.is_sgx() { &self.qe3_key } else { &self.tdqe_key }
     }
 
     /// The signature of header and body, and the key it is by.
@@ -134,7 +363,7 @@ impl Quoting {
         let report = qe.report_body(&self.cpu.cpusvn, &report_data);
         Ok([
             report.as_bytes(),
-            &self.pck.sign(report.as_bytes())?,
+            &Pki::qe_signature(&self.dir, &self.pck, report.as_bytes())?,
             &(auth_data.len() as u16).to_le_bytes(),
             &auth_data,
             &certification_data(PCK_CHAIN, self.pck_chain.as_bytes()),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use bulla_crypto::{Role, RoleHash, sha256};
-use bulla_sim::{EnclaveIdentity, Machine, Step, TdDescription};
+use bulla_sim::{EnclaveIdentity, Machine, QuoteForm, Step, TdDescription, in_guest_buffer};
 use bulla_tee::{Evidence, EvidenceKind, Identity, SIMULATED_MARKER, Tee};
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::{Config, CryptoProvider};
@@ -105,6 +105,80 @@ fn a_tdx_quote_verifies_and_says_who_runs() {
     let Identity::Tdx(identity) = tee.identity().unwrap() else { panic!("a guest is a TDX guest") };
     assert_eq!((identity.mrtd, identity.mrseam), (report.mr_td, report.mr_seam));
     assert_eq!(identity.tee_tcb_svn, report.tee_tcb_svn);
+}
+
+/// The library reads every form, and walks all but the later ones of SGX.
+#[test]
+fn every_form_is_laid_out_as_the_library_reads_it() {
+    let (_dir, machine) = new();
+    for form in QuoteForm::ALL {
+        let data = [0xDA; 64];
+        let quote = match form {
+            QuoteForm::SgxV3 | QuoteForm::SgxV4 | QuoteForm::SgxV5 => {
+                assert_eq!(
+                    machine.td_quote_in(form, &TdDescription::default_guest(), &data).unwrap_err().code(),
+                    "sim.bad_report"
+                );
+                machine.sgx_quote_in(form, &enclave(), &data).unwrap()
+            }
+            _ => {
+                assert_eq!(
+                    machine.sgx_quote_in(form, &enclave(), &data).unwrap_err().code(),
+                    "sim.bad_report"
+                );
+                machine.td_quote_in(form, &TdDescription::default_guest(), &data).unwrap()
+            }
+        };
+        let parsed = dcap_qvl::quote::Quote::parse(&quote).unwrap();
+        assert_eq!(parsed.signed_length(), form.body_at() + form.body_size(), "{form:?}");
+        let verified = verify(&machine, &in_guest_buffer(quote), NOW);
+        match form {
+            QuoteForm::SgxV4 | QuoteForm::SgxV5 => {
+                assert!(verified.unwrap_err().contains("must have version 3"))
+            }
+            _ => assert_eq!(verified.unwrap().status, "UpToDate", "{form:?}"),
+        }
+    }
+}
+
+/// What a test changed verifies when it is signed again, and not before; with a new attestation key too.
+#[test]
+fn what_was_changed_is_signed_again() {
+    let (_dir, machine) = new();
+    for form in [QuoteForm::SgxV3, QuoteForm::TdxV4, QuoteForm::TdxV5, QuoteForm::TdxV5Td15] {
+        let mut body = vec![0; form.body_size()];
+        if form != QuoteForm::SgxV3 {
+            // TEE_TCB_SVN of the machine, SEPT_VE_DISABLE.
+            let td = machine.td_report(&TdDescription::default_guest(), &[0; 64]);
+            body[..16].copy_from_slice(&td.tee_tcb_info.tee_tcb_svn);
+            if form == QuoteForm::TdxV5Td15 {
+                body[584..600].copy_from_slice(&td.tee_tcb_info.tee_tcb_svn2);
+            }
+            body[123] = 0x10;
+        }
+        let mut quote = machine.quote_body(form, &body).unwrap();
+        verify(&machine, &quote, NOW).unwrap();
+        quote[form.body_at() + 200] ^= 1;
+        assert!(verify(&machine, &quote, NOW).unwrap_err().contains("signature"), "{form:?}");
+        machine.resign(form, &mut quote).unwrap();
+        verify(&machine, &quote, NOW).unwrap();
+
+        let key = quote[form.signature_at() + 64..form.qe_report_at()].to_vec();
+        machine.renew_attestation_key(form, &mut quote).unwrap();
+        assert_ne!(key, quote[form.signature_at() + 64..form.qe_report_at()]);
+        verify(&machine, &quote, NOW).unwrap();
+
+        quote[form.qe_report_at()] ^= 1;
+        assert!(verify(&machine, &quote, NOW).unwrap_err().contains("qe_report"), "{form:?}");
+        machine.resign_qe_report(form, &mut quote).unwrap();
+        verify(&machine, &quote, NOW).unwrap();
+
+        let short = &mut quote[..form.signature_at() + 63];
+        assert_eq!(machine.resign(form, short).unwrap_err().code(), "sim.not_a_quote");
+        assert_eq!(machine.resign_qe_report(form, short).unwrap_err().code(), "sim.not_a_quote");
+        assert_eq!(machine.renew_attestation_key(form, short).unwrap_err().code(), "sim.not_a_quote");
+        assert_eq!(machine.quote_body(form, &body[1..]).unwrap_err().code(), "sim.bad_report");
+    }
 }
 
 /// Intel's strictest published policy accepts an up-to-date simulated machine: no dynamic platform, cached keys or SMT.
@@ -255,7 +329,8 @@ fn a_reset_changes_the_platform_and_the_header_follows_the_file() {
 fn the_chain_is_the_same_in_every_process_and_after_going_back() {
     let (_dir, machine) = new();
     let dir = machine.dir().to_owned();
-    let chain = |quote: &[u8]| quote[1258..].to_vec();
+    // From the report of the quoting enclave on.
+    let chain = |quote: &[u8]| quote[QuoteForm::TdxV4.qe_report_at()..].to_vec();
     let first = chain(&td_quote(&machine));
     assert_eq!(first, chain(&td_quote(&Machine::open(&dir).unwrap())));
     machine.microcode(Step::Up).unwrap();

@@ -125,10 +125,7 @@ fn a_recovery_raises_what_is_up_to_date_from_its_time_on() {
         before[1].clone(),
     ];
     // Two sets that are valid in the same second disagree.
-    assert_eq!(
-        [found(Edition::Standard, NOW), found(Edition::Early, NOW)],
-        [before, after_first.clone()]
-    );
+    assert_eq!([found(Edition::Standard, NOW), found(Edition::Early, NOW)], [before, after_first.clone()]);
     assert_eq!([Edition::Standard, Edition::Early].map(|edition| number(&machine, edition, NOW)), [20, 21]);
     let after_both = [
         after_first[0].clone(),

@@ -54,11 +54,13 @@ impl Mutator {
         }
     }
 
-    fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    /// One of these.
+    pub(crate) fn of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    /// A number below this.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 

@@ -1,6 +1,8 @@
 //! `sim` and `demo`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as Group, Subcommand, ValueHint};
 
@@ -19,6 +21,45 @@ pub(crate) enum Sim {
         dir: PathBuf,
         /// Which way
         step: Step,
+    },
+    /// Install a TDX module of the vendor
+    TdxModule {
+        /// The machine
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Its major and minor version; a new machine has 1.5
+        #[arg(value_name = "MAJOR.MINOR")]
+        version: Version,
+    },
+    /// Let its vendor announce a TCB recovery: what was up to date is too old from then on
+    Recovery {
+        /// The machine
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// When, in Unix seconds; now if not given
+        #[arg(long, value_name = "UNIX")]
+        at: Option<u64>,
+        /// When everybody gets it who does not ask for early news; at the same time if not given
+        #[arg(long, value_name = "UNIX")]
+        standard_at: Option<u64>,
+        /// The lowest microcode that is up to date from then on: component 0 of CPUSVN, 5 in a new machine
+        #[arg(long, value_name = "VERSION")]
+        microcode: u8,
+        /// The lowest minor version of the TDX module that is up to date from then on, 5 in a new machine
+        #[arg(long, value_name = "MINOR")]
+        tdx_module: u8,
+        /// The advisory about what is below
+        #[arg(long, value_name = "ID")]
+        advisory: String,
+    },
+    /// Let its vendor revoke the certificate that it has now
+    Revoke {
+        /// The machine
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// When, in Unix seconds; now if not given
+        #[arg(long, value_name = "UNIX")]
+        at: Option<u64>,
     },
     /// Give it new sealing keys, PPID and instance id, as a firmware update can do
     PlatformReset {
@@ -56,6 +97,21 @@ pub(crate) enum Sim {
         #[arg(short, long, value_name = "JSON", value_hint = ValueHint::FilePath)]
         output: PathBuf,
     },
+    /// Serve its collateral on this machine, with the interface of Intel's provisioning service (PCS) and of its caches (PCCS)
+    Pcs {
+        /// The machine
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Where to listen: a loopback address; the system chooses a port in place of 0
+        #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+        /// The time to answer for, in Unix seconds; the clock's if not given
+        #[arg(long, value_name = "UNIX", conflicts_with = "clock")]
+        at: Option<u64>,
+        /// A file with the time to answer for, in Unix seconds, which is read for each request
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        clock: Option<PathBuf>,
+    },
     /// Write the root certificate (DER) that its evidence verifies under
     Root {
         /// The machine
@@ -65,6 +121,25 @@ pub(crate) enum Sim {
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: PathBuf,
     },
+}
+
+/// A version of a TDX module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Version {
+    pub(crate) major: u8,
+    pub(crate) minor: u8,
+}
+
+impl FromStr for Version {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split_once('.').map(|(major, minor)| (major.parse(), minor.parse()));
+        match numbers {
+            Some((Ok(major), Ok(minor))) => Ok(Self { major, minor }),
+            _ => Err("a version is two numbers below 256 with a dot between them"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

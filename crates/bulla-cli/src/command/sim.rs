@@ -1,10 +1,13 @@
 //! `bulla sim`: simulated machines.
 
+mod pcs;
+
 use std::io::Write;
 use std::path::Path;
 
-use bulla_sim::{Machine, TdDescription};
+use bulla_sim::{Machine, Recovery, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
+use pcs::Clock;
 
 use crate::args::{Sim, Step};
 use crate::failure::Failure;
@@ -28,6 +31,21 @@ pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
             };
             Ok(Machine::open(dir)?.microcode(step)?)
         }
+        Sim::TdxModule { dir, version } => {
+            Ok(Machine::open(dir)?.install_tdx_module(&TdxModule::new(version.major, version.minor))?)
+        }
+        Sim::Recovery { dir, at, standard_at, microcode, tdx_module, advisory } => {
+            let at = at.unwrap_or_else(machine::now);
+            let recovery = Recovery {
+                at,
+                standard_at: standard_at.unwrap_or(at),
+                microcode: *microcode,
+                tdx_module: *tdx_module,
+                advisory: advisory.clone(),
+            };
+            Ok(Machine::open(dir)?.tcb_recovery(&recovery)?)
+        }
+        Sim::Revoke { dir, at } => Ok(Machine::open(dir)?.revoke_pck(at.unwrap_or_else(machine::now))?),
         Sim::PlatformReset { dir } => Ok(Machine::open(dir)?.platform_reset()?),
         Sim::Quote { dir, td, report_data, debug, output } => {
             let mut guest = guest(td)?;
@@ -41,6 +59,14 @@ pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
             let quote = files::read(quote, bulla_protocol::QUOTE_MAX as u64)?;
             let collateral = Machine::open(dir)?.collateral(&quote, machine::now())?;
             write(output, collateral.as_bytes())
+        }
+        Sim::Pcs { dir, listen, at, clock } => {
+            let clock = match (at, clock) {
+                (Some(at), _) => Clock::Still(*at),
+                (None, Some(file)) => Clock::File(file.clone()),
+                (None, None) => Clock::System,
+            };
+            pcs::serve(dir, *listen, &clock)
         }
         Sim::Root { dir, output } => write(output, &Machine::open(dir)?.root_der()),
     }

@@ -106,7 +106,7 @@ struct Collaterals {
 
 impl CollateralSource for Collaterals {
     fn collateral(&self, id: &CollateralId) -> Result<Collateral, Error> {
-        match id.tee {
+        match id.intel().unwrap().tee {
             TeeKind::Sgx => Ok(self.sgx.clone()),
             _ => Ok(self.tdx.clone()),
         }

@@ -133,7 +133,7 @@ impl CollateralSource for Source {
         // The machine reads from a quote only of which kind it is.
         let machine = Machine::open(&self.0).unwrap();
         let mut quote = machine.td_quote(&TdDescription::default_guest(), &[0; 64]).unwrap();
-        if id.tee == TeeKind::Sgx {
+        if id.intel().unwrap().tee == TeeKind::Sgx {
             quote[0] = 3;
         }
         Collateral::from_json(machine.collateral(&quote, now()).unwrap().as_bytes())
