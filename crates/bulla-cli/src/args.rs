@@ -18,7 +18,7 @@ mod recipient;
 mod sim;
 mod successor;
 
-pub(crate) use attest::{Attest, Show, Verify};
+pub(crate) use attest::{Attest, Policy, PolicyFile, Show, Verify};
 pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;

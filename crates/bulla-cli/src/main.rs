@@ -47,6 +47,13 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Request(options) => command::request::run(machine, options),
         Command::Attest(args::Attest::Show(options)) => command::attest::show(options),
         Command::Attest(args::Attest::Verify(options)) => command::attest::verify(options),
+        Command::Attest(args::Attest::Explain(options)) => command::attest::explain(options),
+        Command::Attest(args::Attest::Policy(args::Policy::Check(file))) => {
+            command::attest::policy::check(file)
+        }
+        Command::Attest(args::Attest::Policy(args::Policy::Explain(file))) => {
+            command::attest::policy::explain(file)
+        }
         Command::Provider(args::Provider::Serve(options)) => command::provider::serve(options),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),

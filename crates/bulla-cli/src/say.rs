@@ -17,9 +17,18 @@ pub(crate) fn result(line: impl fmt::Display) {
 /// A named value of a result. Texts are escaped: anyone can write an envelope, and the terminal obeys what it is shown.
 pub(crate) fn field(name: &str, value: &Value) {
     match value.as_str() {
-        Some(text) => result(format_args!("{name:<14} {}", text.escape_debug())),
+        Some(text) => result(format_args!("{name:<14} {}", escaped(text))),
         None => result(format_args!("{name:<14} {value}")),
     }
+}
+
+/// A text that the terminal shows and does not obey.
+pub(crate) fn escaped(text: &str) -> String {
+    let escape = |character: char| match character {
+        '\'' | '"' => character.to_string(),
+        _ => character.escape_debug().to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// A line of talk.

@@ -558,6 +558,13 @@ fn the_floor_is_the_policys_and_each_part_of_each_tcb_counts() {
         assert_eq!(recipe.code(report, &floor(own)), "policy.snp_floor");
         assert_eq!(recipe.code(report, &floor(SnpTcb { snp: own.snp - 1, ..own })), "ok");
     }
+    // What the machine says that it runs, when it could say more.
+    let modest = Recipe { certified: SnpTcb { snp: own.snp - 1, ..own }, ..recipe.clone() };
+    let mut report = modest.report();
+    let above = tcb(AmdProduct::Turin, own);
+    (report.current_tcb, report.committed_tcb, report.launch_tcb) = (above, above, above);
+    assert_eq!(modest.code(report, &floor(own)), "policy.snp_floor");
+    assert_eq!(modest.code(report, &floor(modest.certified)), "ok");
     // AMD publishes no levels: without a floor for the family nothing is acceptable.
     let milan = "min_tcb.Milan = { bootloader = 0, tee = 0, snp = 0, microcode = 0 }";
     assert_eq!(recipe.code(recipe.report(), &snp_section(milan)), "policy.snp_floor");

@@ -10,6 +10,11 @@ pub(crate) enum Attest {
     Show(Show),
     /// Verify a quote: stateless, with the collateral and the time that are given
     Verify(Verify),
+    /// Verify a quote, and say by which rules, whose signatures and what remedy
+    Explain(Verify),
+    /// Appraisal policies
+    #[command(subcommand)]
+    Policy(Policy),
 }
 
 #[derive(Debug, Group)]
@@ -46,9 +51,32 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) root: Option<PathBuf>,
 
-    /// The TCB statuses to accept, with their advisories; up-to-date without advisories if not given
-    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    /// The appraisal policy; the strict one if not given
+    #[arg(long, value_name = "TOML", value_hint = ValueHint::FilePath)]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// The TCB statuses that the strict policy accepts too, with all their advisories and without end
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', conflicts_with = "policy")]
     pub(crate) tcb: Vec<String>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Say whether a policy can be read, and what its author may not have meant
+    Check(PolicyFile),
+    /// Say in plain sentences what a policy accepts, and what each loosening risks
+    Explain(PolicyFile),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct PolicyFile {
+    /// The policy
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) policy: PathBuf,
 
     /// Print JSON
     #[arg(long)]

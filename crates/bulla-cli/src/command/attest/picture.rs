@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+use crate::say;
+
 /// One line for each signer, those that it signed below it.
 pub(super) fn lines(roots: &[Signer]) -> Vec<String> {
     let mut lines = Vec::new();
@@ -38,7 +40,7 @@ fn branches(indent: &str, signers: &[Signer], lines: &mut Vec<String>) {
 
 /// Names come from certificates that anyone can make, so what the terminal would obey is escaped.
 fn line(indent: &str, signer: &Signer) -> String {
-    let (name, detail) = (signer.name.escape_debug(), signer.detail.escape_debug());
+    let (name, detail) = (say::escaped(&signer.name), say::escaped(&signer.detail));
     let dates = signer.window.map(|(from, until)| format!(", {} to {}", date(from), date(until)));
     format!("{indent}{name} ({detail}){}", dates.unwrap_or_default())
 }

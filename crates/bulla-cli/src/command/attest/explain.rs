@@ -1,0 +1,48 @@
+//! `bulla attest explain`: a verdict with everything that led to it.
+
+use bulla_attest::Outline;
+use serde_json::json;
+
+use super::judge::{Judged, judge};
+use super::{claims, picture, policy, report};
+use crate::args::Verify;
+use crate::failure::Failure;
+use crate::say;
+
+pub(crate) fn explain(options: &Verify) -> Result<(), Failure> {
+    let Judged { quote, collateral, policy, verdict } = judge(options)?;
+    // What cannot be outlined was refused for the same reason.
+    let outline = Outline::of_quote(&quote, collateral.as_ref()).ok();
+    let signers = outline.map(|outline| outline.signers).unwrap_or_default();
+    if options.json {
+        say::result(json!({
+            "verdict": report(&verdict),
+            "policy": { "name": policy.name(), "revision": policy.revision(), "rules": policy.explain() },
+            "signers": signers.iter().map(picture::json).collect::<Vec<_>>(),
+        }));
+        return verdict.map(drop).map_err(Failure::from);
+    }
+    policy::title(&policy);
+    policy::sentences(&policy);
+    say::result("");
+    picture::lines(&signers).iter().for_each(say::result);
+    say::result("");
+    match &verdict {
+        Ok(claims) => {
+            say::result("accepted");
+            claims::lines(claims).iter().for_each(|(name, value)| say::field(name, value));
+        }
+        Err(error) => {
+            let reason = error.reason();
+            say::result(format_args!("refused [{}]", reason.code));
+            let parts = [
+                ("rule", reason.clause),
+                ("wanted", reason.wanted),
+                ("found", reason.found),
+                ("what to do", reason.remedy),
+            ];
+            parts.into_iter().for_each(|(name, text)| say::field(name, &text.into()));
+        }
+    }
+    verdict.map(drop).map_err(Failure::from)
+}
