@@ -152,7 +152,8 @@ fn a_quote_of_another_machine_is_not_ours() {
     let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(None) });
     let running = site.start_with(hosted.clone());
     assert!(guest.key(running.legacy).is_some());
-    let elsewhere = Site::new().enclave();
+    let other = Site::new();
+    let elsewhere = other.enclave();
     *hosted.lie.lock().unwrap() =
         Some(Box::new(move |_, data| Ok(simulated(quote(elsewhere.as_ref(), data)))));
     assert!(guest.key(running.legacy).is_none());
