@@ -9,6 +9,7 @@
     reason = "to panic is how a target says what it found"
 )]
 
+mod attest;
 mod cbor;
 mod edits;
 mod floor;
@@ -22,6 +23,9 @@ mod text;
 mod unseal;
 mod vectors;
 
+pub use attest::{
+    NOW, Sample, collateral, crl, document, event_log, pck, policy, quote, ra_tls, snp, td_report,
+};
 pub use floor::floor;
 pub use header::header;
 pub use key_request::key_request;
@@ -44,7 +48,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -55,4 +59,74 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "luks", run: luks, rounds: 20_000 },
     Target { name: "ring", run: ring, rounds: 6_000 },
     Target { name: "successor", run: successor, rounds: 60_000 },
+    Target {
+        name: "quote",
+        run: |data| {
+            quote(data);
+        },
+        rounds: 3_000,
+    },
+    Target {
+        name: "pck",
+        run: |data| {
+            pck(data);
+        },
+        rounds: 2_000,
+    },
+    Target {
+        name: "collateral",
+        run: |data| {
+            collateral(data);
+        },
+        rounds: 6_000,
+    },
+    Target {
+        name: "document",
+        run: |data| {
+            document(data);
+        },
+        rounds: 5_000,
+    },
+    Target {
+        name: "crl",
+        run: |data| {
+            crl(data);
+        },
+        rounds: 4_000,
+    },
+    Target {
+        name: "td_report",
+        run: |data| {
+            td_report(data);
+        },
+        rounds: 100_000,
+    },
+    Target {
+        name: "event_log",
+        run: |data| {
+            event_log(data);
+        },
+        rounds: 200_000,
+    },
+    Target {
+        name: "ra_tls",
+        run: |data| {
+            ra_tls(data);
+        },
+        rounds: 30_000,
+    },
+    Target {
+        name: "policy",
+        run: |data| {
+            policy(data);
+        },
+        rounds: 20_000,
+    },
+    Target {
+        name: "snp",
+        run: |data| {
+            snp(data);
+        },
+        rounds: 1_000,
+    },
 ];

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use bulla::{Header, Opener};
@@ -84,6 +84,28 @@ fn files(directory: &Path) -> Vec<Vec<u8>> {
     paths.into_iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
+/// What nobody edited is accepted, so that the targets for evidence do not end at the first signature.
+#[test]
+fn untouched_evidence_is_accepted() {
+    let accepted = |name: &str, target: fn(&[u8]) -> bool| {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+        let paths = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path());
+        let untouched = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains("untouched");
+        let accepted: Vec<_> = paths.filter(untouched).map(|path| target(&fs::read(path).unwrap())).collect();
+        assert!(!accepted.is_empty() && accepted.iter().all(|accepted| *accepted), "{name}");
+    };
+    accepted("quote", bulla_fuzz::quote);
+    accepted("pck", bulla_fuzz::pck);
+    accepted("collateral", bulla_fuzz::collateral);
+    accepted("document", bulla_fuzz::document);
+    accepted("crl", bulla_fuzz::crl);
+    accepted("td_report", bulla_fuzz::td_report);
+    accepted("event_log", bulla_fuzz::event_log);
+    accepted("ra_tls", bulla_fuzz::ra_tls);
+    accepted("policy", bulla_fuzz::policy);
+    accepted("snp", bulla_fuzz::snp);
+}
+
 macro_rules! short_runs {
     ($($target:ident)*) => {
         $(
@@ -100,4 +122,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp }

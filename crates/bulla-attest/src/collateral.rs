@@ -56,7 +56,7 @@ impl Collateral {
             return Err(Error::CollateralTooLarge(json.len()));
         }
         let layout: Layout =
-            serde_json::from_slice(json).map_err(|e| Error::CollateralParse(e.to_string()))?;
+            serde_json::from_slice(json).map_err(|e| Error::collateral_parse(e.to_string()))?;
         let text = |name, item: Option<String>| item.ok_or(Error::CollateralIncomplete(name));
         let bytes = |name, item| {
             let not_hex = |e| Error::CollateralParse(format!("{name} is not hex: {e}"));

@@ -428,24 +428,41 @@ impl Error {
     }
 
     pub(crate) fn parse(fault: ParseFault, detail: impl Into<String>) -> Self {
-        Self::Parse { fault, detail: detail.into() }
+        Self::Parse { fault, detail: plain(detail) }
     }
 
     pub(crate) fn report(fault: ReportFault, detail: impl Into<String>) -> Self {
-        Self::Report { fault, detail: detail.into() }
+        Self::Report { fault, detail: plain(detail) }
     }
 
     pub(crate) fn event_log(fault: EventLogFault, detail: impl Into<String>) -> Self {
-        Self::EventLog { fault, detail: detail.into() }
+        Self::EventLog { fault, detail: plain(detail) }
     }
 
     pub(crate) fn ra_tls(fault: RaTlsFault, detail: impl Into<String>) -> Self {
-        Self::RaTls { fault, detail: detail.into() }
+        Self::RaTls { fault, detail: plain(detail) }
     }
 
     pub(crate) fn item(item: Item, fault: ItemFault, detail: impl Into<String>) -> Self {
-        Self::Item { item, fault, detail: detail.into() }
+        Self::Item { item, fault, detail: plain(detail) }
     }
+
+    pub(crate) fn collateral_parse(detail: impl Into<String>) -> Self {
+        Self::CollateralParse(plain(detail))
+    }
+}
+
+/// One line of a bounded length: whoever sends evidence does not write the reader's log. Errors of libraries repeat what was sent.
+fn plain(detail: impl Into<String>) -> String {
+    const LIMIT: usize = 1000;
+    let mut detail = detail.into();
+    if detail.len() > LIMIT {
+        detail = detail.chars().take(LIMIT / 4).chain("…".chars()).collect();
+    }
+    if detail.contains(char::is_control) {
+        detail = detail.escape_debug().collect();
+    }
+    detail
 }
 
 impl ParseFault {

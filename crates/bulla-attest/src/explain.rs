@@ -3,9 +3,9 @@
 use bulla_tee::Identity;
 
 use crate::check::Checked;
-use crate::levels::{TdxModule, converge, platform_level, qe_level};
+use crate::levels::{self, TdxModule, enclave_level, guest_level, qe_level};
 use crate::quote::{Body, Quote};
-use crate::shortfall::{Versions, shortfalls};
+use crate::shortfall::{Names, Versions, shortfalls};
 use crate::{Collateral, Error, Policy, Shortfall, Tcb, TcbStatus};
 
 /// Names the reason for which the library refused. It never accepts: whatever it finds in order, the library's refusal stands.
@@ -41,20 +41,25 @@ pub(crate) fn missing(quote: &Quote<'_>, checked: &Checked, collateral: &Collate
     };
     let versions =
         Versions { platform: &checked.platform, tee_tcb_svn, qe_isvsvn: Some(quote.qe_report.isv_svn) };
-    let text = collateral.items().map_or("", |set| &set.tcb_info);
-    shortfalls(&versions, &checked.tcb_info, text, &checked.qe_identity)
+    let names = || Names::read(collateral.items().map_or("", |set| &set.tcb_info));
+    shortfalls(&versions, &checked.tcb_info, names, &checked.qe_identity)
 }
 
 fn tcb(quote: &Quote<'_>, checked: &Checked) -> Result<Tcb, Error> {
-    let qe = qe_level(&quote.qe_report, &checked.qe_identity)?;
-    let module = match &quote.body {
-        Body::Sgx(_) => None,
-        Body::Tdx { td, .. } => Some(TdxModule {
-            tee_tcb_svn: &td.tee_tcb_svn,
-            mrsigner: &td.mrsignerseam,
-            attributes: &td.seam_attributes,
-        }),
+    let Checked { platform, tcb_info, qe_identity, .. } = checked;
+    let qe = qe_level(&quote.qe_report, qe_identity)?;
+    let found = match &quote.body {
+        Body::Sgx(_) => enclave_level(platform, &qe, tcb_info)?,
+        Body::Tdx { td, tee_tcb_svn2, .. } => {
+            let module = TdxModule {
+                tee_tcb_svn: &td.tee_tcb_svn,
+                mrsigner: &td.mrsignerseam,
+                attributes: &td.seam_attributes,
+                running: tee_tcb_svn2.as_ref(),
+                excused: true,
+            };
+            guest_level(platform, &module, &qe, tcb_info)?
+        }
     };
-    let platform = platform_level(&checked.platform, module.as_ref(), &checked.tcb_info)?;
-    Ok(converge(platform, &qe, &checked.tcb_info, &checked.qe_identity))
+    Ok(levels::tcb(found, &qe, tcb_info, qe_identity))
 }

@@ -4,6 +4,7 @@
 
 use bulla_tee::sgx::arch::ReportBody;
 use dcap_qvl::TcbStatus::{self, *};
+use dcap_qvl::tcb_info::TdxModuleIdentity;
 use dcap_qvl::{QeIdentity, TcbInfo, TcbStatusWithAdvisory};
 
 use crate::error::{Item, ItemFault};
@@ -32,31 +33,63 @@ pub(crate) fn highest_first(tcb_info: &mut TcbInfo) {
     });
 }
 
-/// What a TDX module says of itself.
-#[derive(Clone, Copy)]
+/// The TDX module that a guest was started under, as the guest's evidence names it, and the one that runs now.
 pub(crate) struct TdxModule<'a> {
     pub(crate) tee_tcb_svn: &'a [u8; 16],
     pub(crate) mrsigner: &'a [u8; 48],
     pub(crate) attributes: &'a [u8; 8],
+    /// TEE_TCB_SVN2, where the evidence has it.
+    pub(crate) running: Option<&'a [u8; 16]>,
+    /// Whether a newer one that runs now excuses an old one at launch ([`relaunch`]).
+    pub(crate) excused: bool,
 }
 
-/// The verdict on a platform and, for a guest, its TDX module; without the quoting enclave.
-pub(crate) fn platform_level(
+/// The verdict on an enclave's platform and its quoting enclave.
+pub(crate) fn enclave_level(
     platform: &IntelPlatform,
-    module: Option<&TdxModule<'_>>,
+    qe: &TcbStatusWithAdvisory,
     tcb_info: &TcbInfo,
 ) -> Result<TcbStatusWithAdvisory, Error> {
-    let svn = module.map(|module| module.tee_tcb_svn);
+    Ok(platform_level(platform, None, tcb_info)?.merge(qe))
+}
+
+/// The verdict on a guest's platform, its TDX module, and the quoting enclave.
+pub(crate) fn guest_level(
+    platform: &IntelPlatform,
+    module: &TdxModule<'_>,
+    qe: &TcbStatusWithAdvisory,
+    tcb_info: &TcbInfo,
+) -> Result<TcbStatusWithAdvisory, Error> {
+    let level = |svn| Ok::<_, Error>(platform_level(platform, Some(svn), tcb_info)?.merge(qe));
+    let mut found = level(module.tee_tcb_svn)?;
+    check_module(module, tcb_info)?;
+    if let Some(running) = module.running {
+        let running = level(running)?.status;
+        if running == Revoked {
+            found.status = Revoked;
+        } else if module.excused {
+            found.status = relaunch(found.status, running);
+        }
+    }
+    Ok(found)
+}
+
+/// The verdict on a platform and, for a guest, a TDX module with these versions.
+fn platform_level(
+    platform: &IntelPlatform,
+    tee_tcb_svn: Option<&[u8; 16]>,
+    tcb_info: &TcbInfo,
+) -> Result<TcbStatusWithAdvisory, Error> {
     let mut found = None;
     for level in &tcb_info.tcb_levels {
-        let short = level.shortfalls(&platform.cpusvn, platform.pcesvn, svn).map_err(malformed)?;
+        let short = level.shortfalls(&platform.cpusvn, platform.pcesvn, tee_tcb_svn).map_err(malformed)?;
         if short.is_empty() {
             found = Some(verdict(level.tcb_status, &level.advisory_ids, &OF_PLATFORMS)?);
             break;
         }
     }
     let found = found.ok_or_else(|| Error::NoMatchingLevel(Vec::new()))?;
-    let module = module.map(|module| module_level(tcb_info, module)).transpose()?.flatten();
+    let module = tee_tcb_svn.map(|svn| module_level(svn, tcb_info)).transpose()?.flatten();
     Ok(match module {
         Some(module) => found.merge(&module),
         None => found,
@@ -65,7 +98,7 @@ pub(crate) fn platform_level(
 
 /// The status of a guest that was started under one TDX module and runs under a newer one (TDX 1.5), as Intel's verification
 /// library finds it: what was out of date at launch is put right by starting the guest again, where what runs now is not.
-pub(crate) const fn relaunch(launched: TcbStatus, running: TcbStatus) -> TcbStatus {
+const fn relaunch(launched: TcbStatus, running: TcbStatus) -> TcbStatus {
     match (launched, running) {
         (OutOfDate, UpToDate | SWHardeningNeeded) => TDRelaunchAdvised,
         (
@@ -79,14 +112,13 @@ pub(crate) const fn relaunch(launched: TcbStatus, running: TcbStatus) -> TcbStat
     }
 }
 
-/// The verdict on a platform and its quoting enclave together.
-pub(crate) fn converge(
-    platform: TcbStatusWithAdvisory,
+/// A verdict in claims.
+pub(crate) fn tcb(
+    found: TcbStatusWithAdvisory,
     qe: &TcbStatusWithAdvisory,
     tcb_info: &TcbInfo,
     qe_identity: &QeIdentity,
 ) -> Tcb {
-    let found = platform.merge(qe);
     let numbers = [tcb_info.tcb_evaluation_data_number, qe_identity.tcb_evaluation_data_number];
     Tcb {
         status: found.status.into(),
@@ -127,13 +159,11 @@ pub(crate) fn qe_level(found: &ReportBody, wanted: &QeIdentity) -> Result<TcbSta
     Ok(TcbStatusWithAdvisory::new(level.tcb_status, level.advisory_ids.clone()))
 }
 
-/// The TDX module's signer, attributes and level (R21); no level for modules before version 1.
-fn module_level(tcb_info: &TcbInfo, found: &TdxModule<'_>) -> Result<Option<TcbStatusWithAdvisory>, Error> {
+/// The TDX module's signer and attributes (R21).
+fn check_module(found: &TdxModule<'_>, tcb_info: &TcbInfo) -> Result<(), Error> {
     let base = tcb_info.tdx_module.as_ref().ok_or(Error::TdxModule("it describes none"))?;
-    let unknown = |_| Error::TdxModule("its version is not listed");
-    let identity = tcb_info.tdx_module_identity(found.tee_tcb_svn).map_err(unknown)?;
     let mut wanted = expected(&base.mrsigner, &base.attributes, &base.attributes_mask)?;
-    if let Some(module) = identity {
+    if let Some(module) = module(found.tee_tcb_svn, tcb_info)? {
         wanted = expected(&module.mrsigner, &module.attributes, &module.attributes_mask)?;
     }
     let (signer, attributes) = wanted;
@@ -143,12 +173,22 @@ fn module_level(tcb_info: &TcbInfo, found: &TdxModule<'_>) -> Result<Option<TcbS
     if attributes != u64::from_le_bytes(*found.attributes) {
         return Err(Error::TdxModule("its attributes differ"));
     }
-    let Some(identity) = identity else {
+    Ok(())
+}
+
+/// The TDX module's level; none for modules before version 1.
+fn module_level(tee_tcb_svn: &[u8; 16], tcb_info: &TcbInfo) -> Result<Option<TcbStatusWithAdvisory>, Error> {
+    let Some(module) = module(tee_tcb_svn, tcb_info)? else {
         return Ok(None);
     };
-    let met = identity.tcb_levels.iter().find(|level| level.shortfall(found.tee_tcb_svn).is_none());
+    let met = module.tcb_levels.iter().find(|level| level.shortfall(tee_tcb_svn).is_none());
     let level = met.ok_or_else(|| Error::NoMatchingLevel(Vec::new()))?;
     verdict(level.tcb_status, &level.advisory_ids, &OF_MODULES).map(Some)
+}
+
+fn module<'a>(tee_tcb_svn: &[u8; 16], tcb_info: &'a TcbInfo) -> Result<Option<&'a TdxModuleIdentity>, Error> {
+    let unknown = |_| Error::TdxModule("its version is not listed");
+    tcb_info.tdx_module_identity(tee_tcb_svn).map_err(unknown)
 }
 
 fn verdict(

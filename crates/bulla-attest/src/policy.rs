@@ -11,6 +11,8 @@ mod explain;
 mod form;
 mod registers;
 mod snp;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

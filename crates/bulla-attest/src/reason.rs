@@ -450,3 +450,196 @@ const fn ra_tls_parts(fault: RaTlsFault) -> (&'static str, &'static str, &'stati
         RaTlsFault::OtherConnection => ("RA-TLS binding", "evidence for this side of this connection", ANEW),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::{Shortfall, Tcb};
+
+    const PARSE: [ParseFault; 11] = [
+        ParseFault::TooLarge,
+        ParseFault::Truncated,
+        ParseFault::Version,
+        ParseFault::AttKeyType,
+        ParseFault::TeeType,
+        ParseFault::QeVendor,
+        ParseFault::BodyType,
+        ParseFault::BodySize,
+        ParseFault::CertType,
+        ParseFault::Slack,
+        ParseFault::TrailingBytes,
+    ];
+    const ITEMS: [Item; 8] = [
+        Item::TcbInfo,
+        Item::QeIdentity,
+        Item::PckCrl,
+        Item::RootCrl,
+        Item::Pck,
+        Item::SnpReport,
+        Item::SnpChain,
+        Item::SnpCrl,
+    ];
+    const FAULTS: [ItemFault; 18] = [
+        ItemFault::Parse,
+        ItemFault::Chain,
+        ItemFault::ChainSignature,
+        ItemFault::UntrustedRoot,
+        ItemFault::CertExpired,
+        ItemFault::Signature,
+        ItemFault::WrongIssuer,
+        ItemFault::UnsupportedVersion,
+        ItemFault::WrongId,
+        ItemFault::FmspcMismatch,
+        ItemFault::PceidMismatch,
+        ItemFault::Mismatch,
+        ItemFault::NoMatchingLevel,
+        ItemFault::SignerMismatch,
+        ItemFault::TcbMismatch,
+        ItemFault::ChipMismatch,
+        ItemFault::NotYetValid,
+        ItemFault::Expired,
+    ];
+    const REPORTS: [ReportFault; 6] = [
+        ReportFault::Size,
+        ReportFault::Type,
+        ReportFault::Reserved,
+        ReportFault::Binding,
+        ReportFault::Mac,
+        ReportFault::Cpusvn,
+    ];
+    const LOGS: [EventLogFault; 9] = [
+        EventLogFault::TooLarge,
+        EventLogFault::Parse,
+        EventLogFault::Digest,
+        EventLogFault::RtmrMismatch,
+        EventLogFault::NoBoundary,
+        EventLogFault::BoundaryTwice,
+        EventLogFault::BoundaryRegister,
+        EventLogFault::UnnamedEvent,
+        EventLogFault::Extended,
+    ];
+    const RA_TLS: [RaTlsFault; 10] = [
+        RaTlsFault::TooLarge,
+        RaTlsFault::Certificate,
+        RaTlsFault::NoEvidence,
+        RaTlsFault::Duplicate,
+        RaTlsFault::Unsupported,
+        RaTlsFault::Parse,
+        RaTlsFault::OtherClaims,
+        RaTlsFault::OtherKey,
+        RaTlsFault::OtherNonce,
+        RaTlsFault::OtherConnection,
+    ];
+
+    fn short() -> Shortfall {
+        Shortfall {
+            component: "TDX module SVN".into(),
+            found: 6,
+            wanted: 11,
+            remedy: "update the TDX module",
+            certified: false,
+        }
+    }
+
+    /// One of each; refusals by policy have reasons of their own, which the policy's tests compare.
+    fn errors() -> Vec<Error> {
+        let mut errors = vec![
+            Error::SgxVersion(4),
+            Error::NoChain(3),
+            Error::Revoked("the platform's PCK certificate"),
+            Error::QeReportSignature,
+            Error::QeReportBinding,
+            Error::QuoteSignature,
+            Error::Unverified("x".into()),
+            Error::NoMatchingLevel(vec![short()]),
+            Error::TcbRevoked(Box::new(Tcb::UNLISTED)),
+            Error::TdxModule("its signer differs"),
+            Error::OtherMachine("x"),
+            Error::LocalVerifier(bulla_tee::Error::BadReport),
+            Error::ReportData,
+            Error::CollateralIncomplete("tcb_info"),
+            Error::CollateralTooLarge(1 << 30),
+            Error::CollateralKind { wanted: "x", found: "y" },
+            Error::CollateralParse("x".into()),
+            Error::CollateralUnavailable("x".into()),
+            Error::Anchor,
+            Error::UnknownStatus("x".into()),
+            Error::PolicyFile("x".into()),
+        ];
+        errors.extend(PARSE.map(|fault| Error::parse(fault, "found")));
+        errors.extend(REPORTS.map(|fault| Error::report(fault, "found")));
+        errors.extend(LOGS.map(|fault| Error::event_log(fault, "found")));
+        errors.extend(RA_TLS.map(|fault| Error::ra_tls(fault, "found")));
+        for item in ITEMS {
+            errors.extend(FAULTS.map(|fault| Error::item(item, fault, "found")));
+        }
+        errors
+    }
+
+    #[test]
+    fn every_code_has_a_reason_and_a_remedy() {
+        let mut codes = BTreeSet::new();
+        for error in errors() {
+            let reason = error.reason();
+            assert!(codes.insert(error.code()), "{} is there twice", error.code());
+            assert_eq!(reason.code, error.code());
+            for part in [&reason.clause, &reason.wanted, &reason.found, &reason.remedy] {
+                assert!(!part.trim().is_empty() && !part.ends_with('.'), "{reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_falls_short_of_every_level_is_named() {
+        let error = Error::NoMatchingLevel(vec![short()]);
+        let reason = error.reason();
+        assert_eq!(
+            reason.to_string(),
+            "TDX module SVN is 6, needs 11, and wanted is at least the lowest level that the vendor lists: update the TDX \
+             module"
+        );
+        assert!(error.to_string().contains("(TDX module SVN is 6, needs 11)"), "{error}");
+        assert!(!Error::NoMatchingLevel(Vec::new()).reason().found.is_empty());
+    }
+
+    /// R55: the words of the protocol, and none of the policy's.
+    #[test]
+    fn r55_peers_are_told_one_of_ten_words() {
+        let words = [
+            "malformed",
+            "too-large",
+            "unsupported",
+            "bad-evidence",
+            "tcb-too-old",
+            "policy-denied",
+            "wrong-platform",
+            "binding-mismatch",
+            "collateral-unavailable",
+            "internal",
+        ];
+        for error in errors() {
+            assert!(words.contains(&error.remote().code()), "{}", error.code());
+        }
+        let rows = [
+            (Error::parse(ParseFault::TooLarge, ""), Remote::TooLarge),
+            (Error::parse(ParseFault::Slack, ""), Remote::Malformed),
+            (Error::parse(ParseFault::Version, ""), Remote::Unsupported),
+            (Error::NoChain(3), Remote::Unsupported),
+            (Error::QuoteSignature, Remote::BadEvidence),
+            (Error::item(Item::Pck, ItemFault::Chain, ""), Remote::BadEvidence),
+            (Error::item(Item::QeIdentity, ItemFault::Mismatch, ""), Remote::BadEvidence),
+            (Error::item(Item::QeIdentity, ItemFault::NoMatchingLevel, ""), Remote::TcbTooOld),
+            (Error::item(Item::QeIdentity, ItemFault::Expired, ""), Remote::CollateralUnavailable),
+            (Error::item(Item::TcbInfo, ItemFault::Signature, ""), Remote::CollateralUnavailable),
+            (Error::NoMatchingLevel(Vec::new()), Remote::TcbTooOld),
+            (Error::OtherMachine("x"), Remote::WrongPlatform),
+            (Error::ReportData, Remote::BindingMismatch),
+            (Error::Anchor, Remote::Internal),
+        ];
+        for (error, wanted) in rows {
+            assert_eq!(error.remote(), wanted, "{}", error.code());
+        }
+    }
+}

@@ -22,11 +22,12 @@ use dcap_qvl::TcbStatusWithAdvisory;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::check::{Checked, check, check_platform};
-use crate::error::{Item, ParseFault, ReportFault};
-use crate::levels::{TdxModule, converge, platform_level, qe_level, relaunch};
-use crate::pki::{Certificate, decode_pem};
+use crate::endorsement::Window;
+use crate::error::{ParseFault, ReportFault};
+use crate::levels::{self, TdxModule, guest_level, qe_level};
+use crate::pki::Certificate;
 use crate::quote::Quote;
-use crate::shortfall::{QUOTING_ENCLAVE, Versions, shortfalls};
+use crate::shortfall::{Names, QUOTING_ENCLAVE, Versions, shortfalls};
 use crate::{Claims, Collateral, Error, Policy, Tcb, TcbStatus, TeeKind, TrustAnchor, Verifier};
 
 /// TEE_TCB_INFO.VALID: all fields before TEE_TCB_SVN2, and with it (Intel TDX Module ABI specification).
@@ -72,12 +73,13 @@ pub struct ThisMachine {
     claims: Claims,
     cpusvn: [u8; 16],
     guests: Checked,
+    names: Names,
     /// Of this machine's own quote.
     qe: TcbStatusWithAdvisory,
     /// The lowest of this machine's own documents.
     evaluation_data_number: u32,
-    /// When everything that was verified is good; the end does not count.
-    window: (u64, u64),
+    /// When everything that was verified is good.
+    window: Window,
     sources: Sources,
 }
 
@@ -120,14 +122,16 @@ impl Verifier {
             for_guests: for_guests.clone(),
         };
         let [own, guests] = sources.check(now_unix)?;
-        let parsed = Quote::parse(quote)?;
+        let mut window = guests.window;
+        window.narrow((own.window.from, own.window.until.min(claims.valid_until)));
         Ok(ThisMachine {
             cpusvn,
-            qe: qe_level(&parsed.qe_report, &own.qe_identity)?,
+            qe: qe_level(&Quote::parse(quote)?.qe_report, &own.qe_identity)?,
             evaluation_data_number: claims.tcb.evaluation_data_number,
-            window: sources.window(&parsed, claims.valid_until)?,
+            window,
             claims,
             guests,
+            names: Names::read(&for_guests.items()?.tcb_info),
             sources,
         })
     }
@@ -169,7 +173,7 @@ impl ThisMachine {
             report_data: report.report_mac.report_data,
             platform: self.claims.platform.clone(),
             tcb: self.tcb(&report)?,
-            valid_until: self.window.1,
+            valid_until: self.window.until,
             simulated: self.claims.simulated || is_marked(&report),
             local: true,
         };
@@ -181,11 +185,11 @@ impl ThisMachine {
     }
 
     fn check_time(&self, now: u64) -> Result<(), Error> {
-        let (from, until) = self.window;
-        if (from..until).contains(&now) {
+        if self.window.contains(now) {
             return Ok(());
         }
         self.sources.check(now)?;
+        let Window { from, until } = self.window;
         Err(Error::Unverified(format!(
             "what is known of this machine is good from {from} to {until} (Unix time)"
         )))
@@ -206,36 +210,25 @@ impl ThisMachine {
     fn tcb(&self, report: &TdReport) -> Result<Tcb, Error> {
         let Checked { platform, tcb_info, qe_identity, .. } = &self.guests;
         let info = &report.tee_tcb_info;
-        let launched = TdxModule {
+        let module = TdxModule {
             tee_tcb_svn: &info.tee_tcb_svn,
             mrsigner: &info.mrsignerseam,
             attributes: &info.attributes,
+            running: (info.valid.get() == VALID_WITH_SVN2).then_some(&info.tee_tcb_svn2),
+            // The quote of a guest without service TDs does not know of TEE_TCB_SVN2, so nothing is excused by it.
+            excused: version(&report.report_mac) == WITH_SERVICE_TDS,
         };
         let versions = Versions { platform, tee_tcb_svn: Some(&info.tee_tcb_svn), qe_isvsvn: None };
-        let text = &self.sources.for_guests.items()?.tcb_info;
+        let names = || self.names.clone();
         let missing = || {
             let own = self.claims.tcb.shortfalls.iter().filter(|short| short.component == QUOTING_ENCLAVE);
-            shortfalls(&versions, tcb_info, text, qe_identity).into_iter().chain(own.cloned()).collect()
+            shortfalls(&versions, tcb_info, names, qe_identity).into_iter().chain(own.cloned()).collect()
         };
-        let level = |module| {
-            platform_level(platform, Some(module), tcb_info).map_err(|error| match error {
-                Error::NoMatchingLevel(_) => Error::NoMatchingLevel(missing()),
-                error => error,
-            })
-        };
-        let mut found = level(&launched)?.merge(&self.qe);
-        if info.valid.get() == VALID_WITH_SVN2 {
-            let running = TdxModule { tee_tcb_svn: &info.tee_tcb_svn2, ..launched };
-            let running = level(&running)?.merge(&self.qe).status;
-            if running == dcap_qvl::TcbStatus::Revoked {
-                found.status = running;
-            }
-            // A quote of a guest without service TDs does not know of TEE_TCB_SVN2, so nothing is excused by it.
-            if version(&report.report_mac) == WITH_SERVICE_TDS {
-                found.status = relaunch(found.status, running);
-            }
-        }
-        let tcb = converge(found, &self.qe, tcb_info, qe_identity);
+        let found = guest_level(platform, &module, &self.qe, tcb_info).map_err(|error| match error {
+            Error::NoMatchingLevel(_) => Error::NoMatchingLevel(missing()),
+            error => error,
+        })?;
+        let tcb = levels::tcb(found, &self.qe, tcb_info, qe_identity);
         let evaluation_data_number = tcb.evaluation_data_number.min(self.evaluation_data_number);
         Ok(Tcb { evaluation_data_number, shortfalls: missing(), ..tcb })
     }
@@ -250,21 +243,6 @@ impl Sources {
         let guests =
             check_platform(quote.pck_chain, TeeKind::Tdx, unsigned, &self.for_guests, now, &self.anchor)?;
         Ok([own, guests])
-    }
-
-    fn window(&self, quote: &Quote<'_>, own_until: u64) -> Result<(u64, u64), Error> {
-        let pck_chain = decode_pem(Item::Pck, quote.pck_chain)?;
-        let mut window = (0, own_until);
-        let collateral = [&self.collateral, &self.for_guests];
-        let certificates =
-            pck_chain.iter().filter_map(|der| Certificate::parse(der)).map(|pck| Ok(pck.window()));
-        for dates in
-            collateral.map(|set| Ok((set.valid_from()?, set.valid_until()?))).into_iter().chain(certificates)
-        {
-            let (from, until) = dates?;
-            window = (window.0.max(from), window.1.min(until));
-        }
-        Ok(window)
     }
 }
 

@@ -21,18 +21,17 @@ pub(crate) struct Versions<'a> {
     pub(crate) qe_isvsvn: Option<u16>,
 }
 
-/// What falls short of the best level, TDX module first. `text` is the TCB info as it was signed: it has the names of the
-/// components, which `tcb_info` has not.
+/// What falls short of the best level, TDX module first. `names` are asked for where a component does.
 pub(crate) fn shortfalls(
     versions: &Versions<'_>,
     tcb_info: &TcbInfo,
-    text: &str,
+    names: impl FnOnce() -> Names,
     qe_identity: &QeIdentity,
 ) -> Vec<Shortfall> {
     let of_platform = below_best(versions, tcb_info);
     let mut found: Vec<_> = module(versions, tcb_info).into_iter().collect();
     if !of_platform.is_empty() {
-        let names = Names::read(text);
+        let names = names();
         found.extend(of_platform.iter().map(|short| names.describe(*short)));
     }
     found.extend(quoting_enclave(versions, qe_identity));
@@ -66,6 +65,7 @@ fn module(versions: &Versions<'_>, tcb_info: &TcbInfo) -> Option<Shortfall> {
         found: svn[0].into(),
         wanted: wanted.into(),
         remedy: "update the TDX module",
+        certified: false,
     })
 }
 
@@ -78,20 +78,21 @@ fn quoting_enclave(versions: &Versions<'_>, identity: &QeIdentity) -> Option<Sho
         found,
         wanted,
         remedy: "update the quoting enclave (Intel's DCAP packages)",
+        certified: false,
     })
 }
 
 /// What the document calls the components: the same in every level, where it calls them anything.
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-struct Names {
+pub(crate) struct Names {
     #[serde(default)]
     sgxtcbcomponents: Vec<Name>,
     #[serde(default)]
     tdxtcbcomponents: Vec<Name>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 struct Name {
     #[serde(default)]
     category: String,
@@ -100,7 +101,8 @@ struct Name {
 }
 
 impl Names {
-    fn read(text: &str) -> Self {
+    /// `text` is the TCB info as it was signed: `dcap-qvl` drops the names.
+    pub(crate) fn read(text: &str) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Document {
@@ -123,14 +125,13 @@ impl Names {
             SvnComponent::Tdx(index) => {
                 named("TDX TCB component", index, self.tdxtcbcomponents.get(usize::from(index)))
             }
-            SvnComponent::PceSvn => (
-                "PCESVN".to_owned(),
-                "update the provisioning certification enclave (Intel's DCAP packages), then fetch a new PCK certificate \
-                 for the machine",
-            ),
+            SvnComponent::PceSvn => {
+                ("PCESVN".to_owned(), "update the provisioning certification enclave (Intel's DCAP packages)")
+            }
             SvnComponent::TdxModuleIsvSvn => ("TDX module SVN".to_owned(), "update the TDX module"),
         };
-        Shortfall { component, found: short.have, wanted: short.needs, remedy }
+        let certified = matches!(short.component, SvnComponent::Sgx(_) | SvnComponent::PceSvn);
+        Shortfall { component, found: short.have, wanted: short.needs, remedy, certified }
     }
 }
 
@@ -143,20 +144,14 @@ fn named(what: &str, index: u8, name: Option<&Name>) -> (String, &'static str) {
         if shown.is_empty() { format!("{what} {number}") } else { format!("{what} {number} ({shown})") };
     let remedy = match (kind, category) {
         ("TDX Module", _) => "update the TDX module",
-        ("SEAMLDR ACM", _) => {
-            "update the SEAM loader (with the host's firmware or TDX packages), then fetch a new PCK certificate for the machine"
-        }
-        ("TXT SINIT", _) => {
-            "update the SINIT module (with the host's firmware), then fetch a new PCK certificate for the machine"
-        }
+        ("SEAMLDR ACM", _) => "update the SEAM loader (with the host's firmware or TDX packages)",
+        ("TXT SINIT", _) => "update the SINIT module (with the host's firmware)",
         (kind, "OS/VMM") if kind.contains("Microcode") => {
-            "load newer microcode from the host's operating system, then fetch a new PCK certificate for the machine"
+            "load newer microcode from the host's operating system"
         }
-        (kind, _) if kind.contains("Microcode") => {
-            "update the BIOS, which brings the microcode, then fetch a new PCK certificate for the machine"
-        }
-        (_, "BIOS") => "update the BIOS, then fetch a new PCK certificate for the machine",
-        _ => "update BIOS and microcode, then fetch a new PCK certificate for the machine",
+        (kind, _) if kind.contains("Microcode") => "update the BIOS, which brings the microcode",
+        (_, "BIOS") => "update the BIOS",
+        _ => "update BIOS and microcode",
     };
     (component, remedy)
 }

@@ -139,6 +139,8 @@ pub struct Shortfall {
     pub wanted: u16,
     /// What to do.
     pub remedy: &'static str,
+    /// Whether the version is that of the machine's PCK certificate: after the update, a new one must be fetched.
+    pub certified: bool,
 }
 
 /// For example `TDX module SVN is 6, needs 11`.
@@ -165,7 +167,21 @@ pub(crate) mod remedies {
                 remedies.push(shortfall.remedy);
             }
         }
-        remedies.join(", ")
+        certified(remedies.join("; "), shortfalls)
+    }
+
+    /// What falls short, each with what to do.
+    pub(crate) fn each(shortfalls: &[Shortfall]) -> String {
+        let groups = shortfalls.chunk_by(|one, other| one.remedy == other.remedy);
+        let groups = groups.filter_map(|group| Some(format!("{}: {}", listed(group), group.first()?.remedy)));
+        certified(groups.collect::<Vec<_>>().join("; "), shortfalls)
+    }
+
+    fn certified(mut sentence: String, shortfalls: &[Shortfall]) -> String {
+        if shortfalls.iter().any(|shortfall| shortfall.certified) {
+            sentence.push_str("; then fetch a new PCK certificate for the machine");
+        }
+        sentence
     }
 }
 

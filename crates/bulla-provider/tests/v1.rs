@@ -320,7 +320,7 @@ fn bad_evidence_is_named_coarsely() {
     }
     assert_eq!(refusal(&|quote| quote.push(1)), Code::Malformed);
     assert_eq!(refusal(&|quote| quote[632..636].fill(0xFF)), Code::Malformed);
-    for (at, value) in [(0, 2), (0, 6), (1, 0xFF), (2, 3), (4, 0), (4, 0x82), (12, 0)] {
+    for (at, value) in [(0, 2), (0, 6), (1, 0xFF), (2, 3), (4, 1), (4, 0x82), (12, 0)] {
         assert_eq!(refusal(&|quote| quote[at] = value), Code::Unsupported, "{value} at {at}");
     }
     // Header, body, report data, signature, attestation key, QE report, its signature, authentication data.

@@ -124,10 +124,8 @@ impl Policy {
         }
         if guest.mrservicetd != [0; 48] && !self.tdx.service_tds.contains(&guest.mrservicetd) {
             let found = format!("the guest is bound to the service TD {}", hex::encode(guest.mrservicetd));
-            let wanted = match self.tdx.service_tds.len() {
-                0 => "none (MRSERVICETD zero)".to_owned(),
-                listed => format!("none (MRSERVICETD zero), or one of the {listed} that the policy lists"),
-            };
+            let listed = if self.tdx.service_tds.is_empty() { "" } else { ", or one that the policy lists" };
+            let wanted = format!("none (MRSERVICETD zero){listed}");
             let remedy = "start it without, or list exactly this hash";
             return Err(Refusal::new(Rule::ServiceTd, "tdx.allow_service_tds", found, wanted, remedy));
         }
@@ -227,13 +225,9 @@ impl Policy {
             return Ok(());
         };
         let id = platform.id();
-        let (what, listed, accepted) = match platform {
-            Platform::Intel(_) => {
-                ("PPID", ppid.len(), id.is_some_and(|id| ppid.iter().any(|known| known == id)))
-            }
-            Platform::Amd(_) => {
-                ("CHIP_ID", chip_id.len(), id.is_some_and(|id| chip_id.iter().any(|known| known == id)))
-            }
+        let (what, accepted) = match platform {
+            Platform::Intel(_) => ("PPID", id.is_some_and(|id| ppid.iter().any(|known| known == id))),
+            Platform::Amd(_) => ("CHIP_ID", id.is_some_and(|id| chip_id.iter().any(|known| known == id))),
         };
         if accepted {
             return Ok(());
@@ -242,7 +236,7 @@ impl Policy {
             Some(id) => format!("the machine has {what} {}", hex::encode(id)),
             None => format!("the machine has no {what}"),
         };
-        let wanted = format!("one of the {listed} machines that the policy lists");
+        let wanted = format!("a {what} that the policy lists");
         let remedy = "run on a listed machine, or list this one";
         Err(Refusal::new(Rule::Platform, "platforms", found, wanted, remedy))
     }
@@ -342,7 +336,7 @@ fn remedy(status: TcbStatus, tcb: &Tcb) -> String {
         return RELAUNCH.into();
     }
     if !tcb.shortfalls.is_empty() {
-        return format!("{}: {}", remedies::listed(&tcb.shortfalls), remedies::of(&tcb.shortfalls));
+        return remedies::each(&tcb.shortfalls);
     }
     if [ConfigurationNeeded, ConfigurationAndSwHardeningNeeded].contains(&status) {
         return "configure the machine as the advisories say".into();

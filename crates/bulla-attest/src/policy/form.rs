@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bulla_tee::SnpTcb;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use toml::value::Datetime;
 
 use super::exception::{Advisories, Exception};
@@ -231,6 +231,8 @@ fn unix(until: &Datetime) -> Result<u64, String> {
         _ => return Err("until must be a date, or a date and a time with Z or an offset".into()),
     };
     let time = OffsetDateTime::parse(&text, &Rfc3339).map_err(|_| format!("until: {text} is no time"))?;
+    // Else it could not be written again.
+    let time = time.checked_to_offset(UtcOffset::UTC).ok_or("until is after the year 9999")?;
     u64::try_from(time.unix_timestamp()).map_err(|_| "until is before 1970".into())
 }
 

@@ -130,16 +130,27 @@ pub(crate) fn same([quote, report]: [Result<Claims, Error>; 2], what: &str) -> &
     code(report)
 }
 
-/// The same collateral with another TCB info, signed by the simulated vendor, whose keys are public.
+/// The same collateral with another TCB info.
 pub(crate) fn with_tcb_info(collateral: &Collateral, change: impl FnOnce(&mut Value)) -> Collateral {
+    with(collateral, "tcb_info", change)
+}
+
+/// The same collateral with another quoting enclave.
+pub(crate) fn with_qe_identity(collateral: &Collateral, change: impl FnOnce(&mut Value)) -> Collateral {
+    with(collateral, "qe_identity", change)
+}
+
+/// Signed by the simulated vendor, whose keys are public.
+fn with(collateral: &Collateral, name: &str, change: impl FnOnce(&mut Value)) -> Collateral {
     let mut set: Value = serde_json::from_str(&collateral.to_json()).unwrap();
-    let mut tcb_info: Value = serde_json::from_str(set["tcb_info"].as_str().unwrap()).unwrap();
-    change(&mut tcb_info);
-    let text = tcb_info.to_string();
+    let mut document: Value = serde_json::from_str(set[name].as_str().unwrap()).unwrap();
+    change(&mut document);
+    let text = document.to_string();
     let key = pem::parse(include_str!("../../../bulla-sim/src/vendor/tcb-signing.key")).unwrap();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.contents()).unwrap();
-    set["tcb_info_signature"] = hex::encode(key.sign(&SystemRandom::new(), text.as_bytes()).unwrap()).into();
-    set["tcb_info"] = text.into();
+    let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+    set[format!("{name}_signature")] = hex::encode(signature).into();
+    set[name] = text.into();
     Collateral::from_json(set.to_string().as_bytes()).unwrap()
 }
 

@@ -2,7 +2,8 @@
 
 use bulla_attest::{Policy, TcbStatus};
 use bulla_crypto::sha256;
-use bulla_sim::{Recovery, Step, TdDescription, TdxModule, TeeType};
+use bulla_sim::{QuoteForm, Recovery, Step, TdDescription, TdxModule, TeeType};
+use bulla_tee::tdx::{TdQuoteBody, TdReport};
 use serde_json::{Value, json};
 use zerocopy::IntoBytes;
 
@@ -103,6 +104,72 @@ fn every_rule_is_applied_as_to_a_quote() {
     }
 }
 
+/// R21, R22, R25, R26, R44: what a written policy asks for, met and not met.
+#[test]
+fn every_clause_of_a_written_policy_is_applied_as_to_a_quote() {
+    let mut bench = Bench::new();
+    let ppid = hex::encode(bench.now().claims().platform.id().unwrap());
+    let default = TdDescription::default_guest();
+    let rtmr3 = hex::encode(default.rtmr[3]);
+    let clauses = [
+        "[platforms]\nppid = []".to_owned(),
+        format!("[platforms]\nppid = [\"{ppid}\"]"),
+        format!("[platforms]\nppid = [\"{}\"]", "07".repeat(16)),
+        "[tdx.min_module_svn]\nTDX_01 = 5".to_owned(),
+        "[tdx.min_module_svn]\nTDX_01 = 6".to_owned(),
+        "[tdx]\nmrconfigid = \"zero\"".to_owned(),
+        format!("[tdx]\nmrowner = [\"{}\"]", "07".repeat(48)),
+        format!("[registers.app]\nrtmr3 = [\"{rtmr3}\"]"),
+        format!("[registers.app]\nrtmr3 = [\"{}\"]", "07".repeat(48)),
+    ];
+    let exception = |advisory: &str, until: &str| {
+        format!(
+            "[[exceptions]]\nstatus = \"OutOfDate\"\nadvisories = [\"{advisory}\"]\nuntil = {until}\nreason = \"test\""
+        )
+    };
+    let exceptions = [
+        exception("SIM-SA-00001", "2027-02-01"),
+        exception("SIM-SA-00001", "2027-01-01"),
+        exception("SIM-SA-00002", "2027-02-01"),
+    ];
+    let guests = [
+        default.clone(),
+        TdDescription { mrconfigid: [7; 48], mrowner: [7; 48], rtmr: [[7; 48]; 4], ..default },
+    ];
+    let mut verdicts = Vec::new();
+    for module in [UP_TO_DATE, TdxModule::new(1, 4)] {
+        bench.machine.install_tdx_module(&module).unwrap();
+        bench.reopen();
+        let for_guests = bench.collateral(TeeType::Tdx, NOW);
+        for clause in clauses.iter().chain(&exceptions) {
+            let policy = "version = 1\nname = \"test\"\nrevision = 1\nallow_simulated = true\n";
+            let policy = Policy::from_toml(&[policy, clause].concat()).unwrap();
+            verdicts.push(guests.each_ref().map(|guest| {
+                same(bench.both(guest, &for_guests, NOW, &policy), &format!("{module:?} {clause}"))
+            }));
+        }
+    }
+    let (up_to_date, outdated) = verdicts.split_at(clauses.len() + exceptions.len());
+    let wanted = [
+        ["policy.platform"; 2],
+        ["ok"; 2],
+        ["policy.platform"; 2],
+        ["ok"; 2],
+        ["policy.tdx_module"; 2],
+        ["ok", "policy.config_register"],
+        ["policy.config_register", "ok"],
+        ["ok", "policy.registers"],
+        ["policy.registers", "ok"],
+        ["ok"; 2],
+        ["ok"; 2],
+        ["ok"; 2],
+    ];
+    assert_eq!(up_to_date, wanted);
+    let (refused, excepted) = outdated.split_at(clauses.len());
+    assert!(refused.iter().flatten().all(|code| *code == "policy.tcb_status"), "{refused:?}");
+    assert_eq!(excepted, [["ok"; 2], ["policy.tcb_status"; 2], ["policy.advisories"; 2]]);
+}
+
 #[test]
 fn r23_r24_every_attribute_bit_as_in_a_quote() {
     let bench = Bench::new();
@@ -133,18 +200,20 @@ fn r28_r30_time_is_judged_as_for_a_quote() {
         let by_report = machine.verify_report(report.as_bytes(), &bench.enclave(), now, &strict());
         assert_eq!(same([by_quote, by_report], &format!("at {now}")), wanted, "at {now}");
     }
-    // Either set ends it.
-    let own = bench.collateral(TeeType::Sgx, NOW);
-    let later = bench.collateral(TeeType::Tdx, NOW + 10 * DAY);
-    let machine =
-        bench.verifier().this_machine(&bench.own_quote(), &own, &later, NOW + 10 * DAY, &strict()).unwrap();
-    for (now, wanted) in [(NOW + 9 * DAY - 1, "tcb_info.not_yet_valid"), (NOW + 29 * DAY, "tcb_info.expired")]
-    {
-        assert_eq!(code(machine.verify_report(report.as_bytes(), &bench.enclave(), now, &strict())), wanted);
+    // Either set begins it and ends it.
+    let sets = |tee| [NOW, NOW + 10 * DAY].map(|at| bench.collateral(tee, at));
+    let [own, guests] = [TeeType::Sgx, TeeType::Tdx].map(sets);
+    for (own, for_guests) in [(&own[0], &guests[1]), (&own[1], &guests[0])] {
+        let machine =
+            bench.verifier().this_machine(&bench.own_quote(), own, for_guests, NOW + 10 * DAY, &strict());
+        let machine = machine.unwrap();
+        let judge = |now| machine.verify_report(report.as_bytes(), &bench.enclave(), now, &strict());
+        assert_eq!(code(judge(NOW + 9 * DAY - 1)), "tcb_info.not_yet_valid");
+        assert_eq!(code(judge(NOW + 29 * DAY)), "tcb_info.expired");
+        for now in [NOW + 9 * DAY, NOW + 29 * DAY - 1] {
+            assert_eq!(judge(now).unwrap().valid_until, NOW + 29 * DAY);
+        }
     }
-    let claims =
-        machine.verify_report(report.as_bytes(), &bench.enclave(), NOW + 10 * DAY, &strict()).unwrap();
-    assert_eq!(claims.valid_until, NOW + 29 * DAY);
 }
 
 /// R28: the platform's certificate is looked for on the list that comes with the guests' collateral.
@@ -191,6 +260,44 @@ fn a_tcb_recovery_ends_it_until_the_module_is_updated() {
     bench.machine.install_tdx_module(&TdxModule::new(1, 6)).unwrap();
     bench.reopen();
     assert_eq!(same(bench.both(&guest, &after, NOW, &strict()), "updated"), "ok");
+}
+
+/// R18: no quoting enclave signs a report, so the one that signed this machine's own quote counts. Where both stand alike,
+/// so do quote and report.
+#[test]
+fn r18_the_quoting_enclave_counts_as_in_a_quote() {
+    let bench = Bench::new();
+    let guest = TdDescription::default_guest();
+    let sets = [TeeType::Sgx, TeeType::Tdx].map(|tee| bench.collateral(tee, NOW));
+    let quote = bench.machine.td_quote(&guest, &DATA).unwrap();
+    let report = bench.td_report();
+    for (status, wanted) in [
+        ("UpToDate", "policy.advisories"),
+        ("OutOfDate", "policy.tcb_status"),
+        ("ConfigurationNeeded", "policy.tcb_status"),
+        ("OutOfDateConfigurationNeeded", "policy.tcb_status"),
+    ] {
+        let [own, for_guests] = sets.each_ref().map(|set| {
+            with_qe_identity(set, |identity| {
+                identity["tcbLevels"][0]["tcbStatus"] = status.into();
+                identity["tcbLevels"][0]["advisoryIDs"] = json!(["SIM-SA-00009"]);
+            })
+        });
+        let machine = |own, for_guests| {
+            bench.verifier().this_machine(&bench.own_quote(), own, for_guests, NOW, &loosest()).unwrap()
+        };
+        for policy in policies() {
+            let by_quote = bench.verifier().verify(&quote, &for_guests, NOW, &policy);
+            let by_report =
+                machine(&own, &for_guests).verify_report(report.as_bytes(), &bench.enclave(), NOW, &policy);
+            same([by_quote, by_report], &format!("{status}, {policy:?}"));
+        }
+        let judge = |own, for_guests| {
+            code(machine(own, for_guests).verify_report(report.as_bytes(), &bench.enclave(), NOW, &strict()))
+        };
+        assert_eq!(judge(&own, &sets[1]), wanted, "{status}");
+        assert_eq!(judge(&sets[0], &for_guests), "ok", "{status}");
+    }
 }
 
 /// R29: what is known of the platform is no newer than its own collateral.
@@ -309,36 +416,93 @@ fn r21_modules_are_compared_as_in_a_quote() {
     }
 }
 
-/// TDX 1.5: a module that was updated under a running guest. A quote of version 4 does not know of it.
+/// TDX 1.5: a module that was updated under a running guest. A report of version 1 is as its quote, of version 5 with a TD 1.5
+/// body; a quote of version 4 does not know of it, and nothing is excused.
 #[test]
 fn what_runs_now_is_judged_too() {
     let bench = Bench::new();
-    let module = |minor: u8| {
+    let for_guests = bench.collateral(TeeType::Tdx, NOW);
+    let qe_out_of_date = |identity: &mut Value| identity["tcbLevels"][0]["tcbStatus"] = "OutOfDate".into();
+    let own = bench.collateral(TeeType::Sgx, NOW);
+    let svn = |[minor, major]: [u8; 2]| {
         let mut svn = bench.td_report().tee_tcb_info.tee_tcb_svn;
-        svn[0] = minor;
+        svn[..2].copy_from_slice(&[minor, major]);
         svn
     };
-    let verdict = |version: u8, launched: u8, running: u8| {
+    let both = |version: u8, launched, running, qe: bool, change: fn(&mut TdReport), policy: &Policy| {
         let mut report = bench.td_report();
         report.report_mac.report_type = [0x81, 0, version, 0];
-        report.tee_tcb_info.tee_tcb_svn = module(launched);
-        report.tee_tcb_info.tee_tcb_svn2 = module(running);
+        report.tee_tcb_info.tee_tcb_svn = svn(launched);
+        report.tee_tcb_info.tee_tcb_svn2 = svn(running);
+        change(&mut report);
         let report = bench.make_anew(report);
-        bench.now().verify_report(report.as_bytes(), &bench.enclave(), NOW, &loosest())
+        let (info, td) = (report.tee_tcb_info, report.td_info);
+        let body = TdQuoteBody {
+            tee_tcb_svn: info.tee_tcb_svn,
+            mrseam: info.mrseam,
+            mrsignerseam: info.mrsignerseam,
+            seam_attributes: info.attributes,
+            attributes: td.attributes,
+            xfam: td.xfam,
+            mrtd: td.mrtd,
+            mrconfigid: td.mrconfigid,
+            mrowner: td.mrowner,
+            mrownerconfig: td.mrownerconfig,
+            rtmr: td.rtmr,
+            report_data: DATA,
+        };
+        let body = [body.as_bytes(), &info.tee_tcb_svn2, &td.servtd_hash].concat();
+        let quote = bench.machine.quote_body(QuoteForm::TdxV5Td15, &body).unwrap();
+        let [own, for_guests] = [&own, &for_guests]
+            .map(|set| if qe { with_qe_identity(set, qe_out_of_date) } else { set.clone() });
+        let machine =
+            bench.verifier().this_machine(&bench.own_quote(), &own, &for_guests, NOW, &loosest()).unwrap();
+        let by_quote = bench.verifier().verify(&quote, &for_guests, NOW, policy);
+        [by_quote, machine.verify_report(report.as_bytes(), &bench.enclave(), NOW, policy)]
     };
-    let status = |version, launched, running| verdict(version, launched, running).unwrap().tcb.status;
-    for version in [0, 1] {
-        assert_eq!(status(version, 5, 5), TcbStatus::UpToDate);
-        assert_eq!(status(version, 4, 4), TcbStatus::OutOfDate);
-        assert_eq!(status(version, 5, 6), TcbStatus::UpToDate);
-        assert_eq!(code(verdict(version, 5, 1)), "tcb.revoked");
-        assert_eq!(code(verdict(version, 5, 0)), "tcb.no_matching_level");
-        assert_eq!(code(verdict(version, 1, 5)), "tcb.revoked");
+    let minors = [0, 1, 4, 5, 6];
+    for launched in minors {
+        for running in minors {
+            let changes: [fn(&mut TdReport); 4] = [
+                |_| (),
+                |_| (),
+                |report| report.td_info.servtd_hash = [7; 48],
+                |report| report.td_info.attributes = 0x1000_0001.into(),
+            ];
+            let guests = ["plain", "quoted by an old enclave", "with a service TD", "debugged"];
+            for (guest, change) in guests.into_iter().zip(changes) {
+                let qe = guest == "quoted by an old enclave";
+                for policy in [strict(), loosest(), strict().allow_statuses(&[TcbStatus::TdRelaunchAdvised])]
+                {
+                    let what = format!("{launched} then {running}, {guest}, {policy:?}");
+                    same(both(1, [launched, 1], [running, 1], qe, change, &policy), &what);
+                }
+            }
+        }
     }
-    assert_eq!(status(0, 4, 5), TcbStatus::OutOfDate);
-    assert_eq!(status(1, 4, 5), TcbStatus::TdRelaunchAdvised);
+    same(both(1, [5, 1], [5, 2], false, |_| (), &loosest()), "an unlisted module runs now");
 
-    // Without TEE_TCB_SVN2, it must be empty.
+    let status = |version, launched, running, qe| {
+        let [_, by_report] = both(version, [launched, 1], [running, 1], qe, |_| (), &loosest());
+        by_report.map_or_else(|error| error.code().to_owned(), |claims| claims.tcb.status.to_string())
+    };
+    for version in [0, 1] {
+        assert_eq!(status(version, 5, 5, false), "UpToDate");
+        assert_eq!(status(version, 4, 4, false), "OutOfDate");
+        assert_eq!(status(version, 5, 6, false), "UpToDate");
+        assert_eq!(status(version, 5, 1, false), "tcb.revoked");
+        assert_eq!(status(version, 5, 0, false), "tcb.no_matching_level");
+        assert_eq!(status(version, 1, 5, false), "tcb.revoked");
+        assert_eq!(status(version, 4, 5, true), "OutOfDate");
+    }
+    assert_eq!(status(0, 4, 5, false), "OutOfDate");
+    assert_eq!(status(1, 4, 5, false), "TDRelaunchAdvised");
+}
+
+/// TEE_TCB_SVN2 is there or empty.
+#[test]
+fn r35_valid_says_which_fields_are_filled_in() {
+    let bench = Bench::new();
     let mut report = bench.td_report();
     report.tee_tcb_info.valid = 0x1FF.into();
     assert_eq!(bench.code(&bench.make_anew(report)), "report.reserved");
