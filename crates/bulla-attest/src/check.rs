@@ -1,14 +1,15 @@
 //! Our own checks of everything around a quote: each refuses with the reason that the verification library has no word for.
 
+use std::sync::Arc;
+
 use dcap_qvl::{QeIdentity, TcbInfo};
 use rustls_pki_types::CertificateDer;
 
-use crate::collateral::{Chains, pck_leaf};
+use crate::collateral::{Chains, pck_leaf, qe_identity, tcb_info};
 use crate::crypto::is_signed_raw;
 use crate::document::Head;
 use crate::endorsement::Window;
 use crate::error::{Item, ItemFault};
-use crate::levels::highest_first;
 use crate::pki::{
     Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain,
 };
@@ -28,8 +29,8 @@ pub(crate) struct Checked {
     /// DER.
     pub(crate) root: Vec<u8>,
     pub(crate) platform: IntelPlatform,
-    pub(crate) tcb_info: TcbInfo,
-    pub(crate) qe_identity: QeIdentity,
+    pub(crate) tcb_info: Arc<TcbInfo>,
+    pub(crate) qe_identity: Arc<QeIdentity>,
     /// When everything that was checked is good.
     pub(crate) window: Window,
 }
@@ -57,20 +58,28 @@ pub(crate) fn check_platform(
 ) -> Result<Checked, Error> {
     let set = collateral.items()?;
     let pck_pem = decode_pem(Item::Pck, pck_chain)?;
-    let chains = Chains::decode(set)?;
+    let read = collateral.read()?;
+    let chains = read_before(&read.chains, || Chains::decode(set))?;
     let root = Root::find(anchor, chains.ders().chain(pck_pem.iter().map(CertificateDer::as_ref)));
 
     let mut dates = Dates { now, window: Window::ALWAYS };
 
     let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
-    let tcb_head = check_document(item, &chains.tcb_info, &set.tcb_info, signature, &root, &mut dates)?;
+    let tcb_signer = walk_chain(item, &chains.tcb_info, SIGNER, &root)?;
+    let tcb_head = check_document(item, &tcb_signer, &set.tcb_info, signature, &read.tcb_head, &mut dates)?;
     let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
-    let qe_head = check_document(item, &chains.qe_identity, &set.qe_identity, signature, &root, &mut dates)?;
-    let mut tcb_info = typed::<TcbInfo>(Item::TcbInfo, &set.tcb_info)?;
-    highest_first(&mut tcb_info);
-    let qe_identity = typed::<QeIdentity>(Item::QeIdentity, &set.qe_identity)?;
+    let own_signer = match chains.qe_identity == chains.tcb_info {
+        true => None,
+        false => Some(walk_chain(item, &chains.qe_identity, SIGNER, &root)?),
+    };
+    // As a rule one authority signs both.
+    let qe_signer = own_signer.as_ref().unwrap_or(&tcb_signer);
+    let qe_head = check_document(item, qe_signer, &set.qe_identity, signature, &read.qe_head, &mut dates)?;
+    let tcb_info = read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
+    let qe_identity = read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
 
     let top = root.certificate(Item::RootCrl)?;
+    dates.window.narrow(top.window());
     let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
     root_crl.check_issuer(top)?;
     dates.check(Item::RootCrl, root_crl.window())?;
@@ -87,10 +96,8 @@ pub(crate) fn check_platform(
     pck_crl.check_issuer(ca)?;
     pck_crl.check_revoked("the platform's PCK certificate", leaf)?;
     root_crl.check_revoked("the authority that issued the PCK certificate", ca)?;
-    for (item, chain) in [(Item::TcbInfo, &chains.tcb_info), (Item::QeIdentity, &chains.qe_identity)] {
-        for signer in walk_chain(item, chain, SIGNER, &root)? {
-            root_crl.check_revoked("the authority that signed the collateral", &signer)?;
-        }
+    for signer in tcb_signer.iter().chain(qe_signer) {
+        root_crl.check_revoked("the authority that signed the collateral", signer)?;
     }
 
     signed(leaf)?;
@@ -117,16 +124,15 @@ impl Dates {
     }
 }
 
-/// A signed document: its issuer, its signature over the received bytes (R19), its form, its dates.
+/// A signed document: its signature over the received bytes (R19), its form, its dates.
 fn check_document(
     item: Item,
-    chain: &[CertificateDer<'static>],
+    signer: &[Certificate<'_>],
     text: &str,
     signature: &[u8],
-    root: &Root<'_>,
+    head: &Option<Arc<Head>>,
     dates: &mut Dates,
-) -> Result<Head, Error> {
-    let signer = walk_chain(item, chain, SIGNER, root)?;
+) -> Result<Arc<Head>, Error> {
     if !signer.first().is_some_and(|signer| signer.has_signed(text.as_bytes(), signature)) {
         return Err(Error::item(
             item,
@@ -134,7 +140,7 @@ fn check_document(
             "it is not signed by its issuer: it was changed",
         ));
     }
-    let head = Head::parse(item, text)?;
+    let head = read_before(head, || Head::parse(item, text))?;
     let known = if item == Item::TcbInfo { 3..=3 } else { 2..=3 };
     if !known.contains(&head.version) {
         let detail = format!(
@@ -144,13 +150,13 @@ fn check_document(
         return Err(Error::item(item, ItemFault::UnsupportedVersion, detail));
     }
     dates.check(item, head.window(item)?)?;
-    dates.check_certificates(item, &signer)?;
+    dates.check_certificates(item, signer)?;
     Ok(head)
 }
 
-/// The whole document, as the library will read it.
-fn typed<T: serde::de::DeserializeOwned>(item: Item, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| Error::item(item, ItemFault::Parse, error.to_string()))
+/// What was read before; where that failed, the reason is found by reading again.
+fn read_before<T>(before: &Option<Arc<T>>, read: impl FnOnce() -> Result<T, Error>) -> Result<Arc<T>, Error> {
+    before.as_ref().map_or_else(|| read().map(Arc::new), |before| Ok(before.clone()))
 }
 
 /// PCK key → QE report → attestation key → header and body.
@@ -199,7 +205,7 @@ fn check_belongs(tee: TeeKind, tcb: &Head, qe: &Head, platform: &IntelPlatform) 
 fn platform(leaf: &Certificate<'_>) -> Result<IntelPlatform, Error> {
     let malformed =
         || Error::item(Item::Pck, ItemFault::Chain, "the PCK certificate lacks Intel's SGX extension");
-    let (extension, ca): (_, PckCa) = pck_leaf(leaf.der()).ok_or_else(malformed)?;
+    let (extension, ca): (_, PckCa) = pck_leaf(leaf).ok_or_else(malformed)?;
     let fixed16 = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map_err(|_| malformed());
     Ok(IntelPlatform {
         ppid: fixed16(&extension.ppid)?,

@@ -1,9 +1,9 @@
 //! What a verifier needs besides the evidence. For a quote: TCB info, QE identity and revocation lists, with their issuers.
 //! For a SEV-SNP report: the certificates of its key, and a revocation list.
 
-use dcap_qvl::QuoteCollateralV3;
-use dcap_qvl::config::{ParsedCert, X509Codec};
-use dcap_qvl::x509::X509CertBackend;
+use std::sync::{Arc, OnceLock};
+
+use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
 use rustls_pki_types::CertificateDer;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,6 +12,7 @@ use crate::Error;
 use crate::crypto::Engine;
 use crate::document::Head;
 use crate::error::{Item, ItemFault};
+use crate::levels::highest_first;
 use crate::pki::{Certificate, Crl, decode_pem};
 use crate::quote::Quote;
 use crate::snp::{AmdCollateralId, SnpSet, looks_like_report};
@@ -31,11 +32,21 @@ enum Set {
     Amd(SnpSet),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct IntelSet {
     items: QuoteCollateralV3,
     digest: [u8; 32],
+    /// When it is first needed.
+    read: OnceLock<Read>,
 }
+
+impl PartialEq for IntelSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.items == other.items
+    }
+}
+
+impl Eq for IntelSet {}
 
 impl Collateral {
     /// The largest set that is read, in bytes of JSON (R31). Real sets have 14 to 24 KiB.
@@ -143,12 +154,17 @@ impl Collateral {
             hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
-        Self(Set::Intel(Box::new(IntelSet { items, digest: hasher.finish() })))
+        Self(Set::Intel(Box::new(IntelSet { items, digest: hasher.finish(), read: OnceLock::new() })))
     }
 
     /// The set for a quote.
     pub(crate) fn items(&self) -> Result<&QuoteCollateralV3, Error> {
         self.intel_set().map(|set| &set.items)
+    }
+
+    /// What was read from the set for a quote.
+    pub(crate) fn read(&self) -> Result<&Read, Error> {
+        self.intel_set().map(|set| set.read.get_or_init(|| Read::new(&set.items)))
     }
 
     /// SHA-256 over every item of the set for a quote, with its length: equal for equal sets, and for no others.
@@ -193,7 +209,47 @@ impl Collateral {
     }
 }
 
+/// What can be read from a set without judging it, once for all quotes that it judges; nothing where it is malformed, which is
+/// for whoever needs it to say.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) chains: Option<Arc<Chains>>,
+    pub(crate) tcb_head: Option<Arc<Head>>,
+    pub(crate) qe_head: Option<Arc<Head>>,
+    pub(crate) tcb_info: Option<Arc<TcbInfo>>,
+    pub(crate) qe_identity: Option<Arc<QeIdentity>>,
+}
+
+impl Read {
+    fn new(set: &QuoteCollateralV3) -> Self {
+        Self {
+            chains: Chains::decode(set).ok().map(Arc::new),
+            tcb_head: Head::parse(Item::TcbInfo, &set.tcb_info).ok().map(Arc::new),
+            qe_head: Head::parse(Item::QeIdentity, &set.qe_identity).ok().map(Arc::new),
+            tcb_info: tcb_info(&set.tcb_info).ok().map(Arc::new),
+            qe_identity: qe_identity(&set.qe_identity).ok().map(Arc::new),
+        }
+    }
+}
+
+/// The whole document, as the library will read it, with the highest level first.
+pub(crate) fn tcb_info(text: &str) -> Result<TcbInfo, Error> {
+    let mut tcb_info = typed::<TcbInfo>(Item::TcbInfo, text)?;
+    highest_first(&mut tcb_info);
+    Ok(tcb_info)
+}
+
+/// The whole document, as the library will read it.
+pub(crate) fn qe_identity(text: &str) -> Result<QeIdentity, Error> {
+    typed(Item::QeIdentity, text)
+}
+
+fn typed<T: serde::de::DeserializeOwned>(item: Item, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::item(item, ItemFault::Parse, error.to_string()))
+}
+
 /// The three issuer chains, decoded.
+#[derive(Debug)]
 pub(crate) struct Chains {
     pub(crate) tcb_info: Vec<CertificateDer<'static>>,
     pub(crate) qe_identity: Vec<CertificateDer<'static>>,
@@ -202,9 +258,15 @@ pub(crate) struct Chains {
 
 impl Chains {
     pub(crate) fn decode(set: &QuoteCollateralV3) -> Result<Self, Error> {
+        let tcb_info = decode_pem(Item::TcbInfo, set.tcb_info_issuer_chain.as_bytes())?;
+        // As a rule one authority signs both.
+        let qe_identity = match set.qe_identity_issuer_chain == set.tcb_info_issuer_chain {
+            true => tcb_info.clone(),
+            false => decode_pem(Item::QeIdentity, set.qe_identity_issuer_chain.as_bytes())?,
+        };
         Ok(Self {
-            tcb_info: decode_pem(Item::TcbInfo, set.tcb_info_issuer_chain.as_bytes())?,
-            qe_identity: decode_pem(Item::QeIdentity, set.qe_identity_issuer_chain.as_bytes())?,
+            tcb_info,
+            qe_identity,
             pck_crl: decode_pem(Item::PckCrl, set.pck_crl_issuer_chain.as_bytes())?,
         })
     }
@@ -339,8 +401,8 @@ impl CollateralId {
         let chain = decode_pem(Item::Pck, quote.pck_chain)?;
         let not_pck =
             || Error::item(Item::Pck, ItemFault::Chain, "the first certificate is not a PCK certificate");
-        let leaf = chain.first().ok_or_else(not_pck)?;
-        let (extension, ca) = pck_leaf(leaf).ok_or_else(not_pck)?;
+        let leaf = chain.first().and_then(|der| Certificate::parse(der)).ok_or_else(not_pck)?;
+        let (extension, ca) = pck_leaf(&leaf).ok_or_else(not_pck)?;
         Ok(Self::Intel(IntelCollateralId { tee: quote.body.tee(), fmspc: extension.fmspc, ca }))
     }
 
@@ -362,13 +424,16 @@ impl CollateralId {
 }
 
 /// Intel's extension in a PCK certificate, and its issuer.
-pub(crate) fn pck_leaf(der: &[u8]) -> Option<(dcap_qvl::intel::PckExtension, PckCa)> {
-    let extension = dcap_qvl::intel::parse_pck_extension_with::<Engine>(der).ok()?;
-    let ca = match X509CertBackend::from_der(der).ok()?.pck_ca()? {
-        dcap_qvl::config::PckCa::Processor => PckCa::Processor,
-        dcap_qvl::config::PckCa::Platform => PckCa::Platform,
+pub(crate) fn pck_leaf(leaf: &Certificate<'_>) -> Option<(dcap_qvl::intel::PckExtension, PckCa)> {
+    let issuer = leaf.issuer_name()?;
+    let ca = if issuer.contains("Processor") {
+        PckCa::Processor
+    } else if issuer.contains("Platform") {
+        PckCa::Platform
+    } else {
+        return None;
     };
-    Some((extension, ca))
+    Some((dcap_qvl::intel::parse_pck_extension_with::<Engine>(leaf.der()).ok()?, ca))
 }
 
 /// Gets collateral: from Intel's service, a cache, a file, or a simulated machine.

@@ -15,7 +15,7 @@ use crate::error::{Item, ItemFault};
 const DEPTH: usize = 16;
 
 /// What both documents begin with.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Head {
     /// Absent before version 3 of the TCB info.

@@ -14,9 +14,11 @@
 //! - **A pinned root** (R27). Intel's root is known by its hash, and its certificate is taken from the chains at hand.
 //! - **Complete and current collateral** (R17, R28). All items, their issuers and both revocation lists are required, and
 //!   none may be issued after the given time or be past its next update. A set that is not there is never "nothing revoked".
-//! - **Policy** (R22-R24). The library accepts `OutOfDate`; [`Policy::strict`] accepts `UpToDate` without advisories alone.
+//! - **Policy** (R22-R26, R44). The library accepts `OutOfDate`; [`Policy::strict`] accepts `UpToDate` without advisories
+//!   alone. A file ([`Policy::from_toml`]) names registers and machines, and loosens what can be loosened.
 //! - **Reasons.** The library has one sentence for a refusal. Before it runs, the same signatures and links are checked one
 //!   by one, by the same algorithm, so that a refusal has a code. These checks refuse; only the library's walk accepts.
+//!   [`Error::reason`] tells an operator what to do, [`Error::remote`] tells a peer no more than it should know.
 //!
 //! Which machine a quote is from is in [`Platform`], read from a PCK certificate that verified, and compared by
 //! [`Platform::same_machine`] (R36). The QE ID in a quote's header is the host's choice and decides nothing.
@@ -38,7 +40,7 @@
 //! | `collateral.unavailable` | nobody could get it | peer |
 //! | `revoked`, `tcb.revoked`, `tdx_module.mismatch` | the vendor took trust back, or never gave it | refused |
 //! | `tcb.no_matching_level` | below every level that the vendor lists | too old |
-//! | `policy.tcb_status`, `policy.advisories`, `policy.tcb_evaluation_number` | the TCB is below what the policy asks | too old |
+//! | `policy.tcb_status`, `policy.advisories`, `policy.tcb_evaluation_number`, `policy.tdx_module`, `policy.snp_floor` | the TCB is below what the policy asks | too old |
 //! | other `policy.*`, `platform.mismatch`, `binding.report_data` | what runs, or where, is not what was asked for | refused |
 //! | `report.size`, `report.type`, `report.reserved`, `report.binding` | the bytes are not a local report, or it was changed | damaged |
 //! | `report.mac`, `report.cpusvn` | the local report is of another machine, or of another state of this one | refused |
@@ -72,7 +74,7 @@ mod verify;
 pub use anchor::TrustAnchor;
 pub use claims::{AmdPlatform, AmdProduct, Claims, IntelPlatform, Platform};
 pub use collateral::{Collateral, CollateralId, CollateralSource, IntelCollateralId, PckCa, TeeKind};
-pub use crypto::signatures_verified;
+pub use crypto::{forget_signatures, signatures_verified};
 pub use error::{Error, Item, ItemFault, ParseFault, ReportFault, Rule};
 pub use event_log::{AtBoundary, Boundary, Event, EventLog, EventLogFault, MatchedLog};
 pub use memory::Remembered;

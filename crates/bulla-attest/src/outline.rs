@@ -8,28 +8,29 @@ use crate::document::Head;
 use crate::error::{Item, ItemFault};
 use crate::pki::{Certificate, Crl, decode_pem};
 use crate::quote::Quote;
+use crate::snp::{SnpReport, looks_like_report};
 use crate::verify::{identity, report_data};
-use crate::{Collateral, Error, TeeKind};
+use crate::{Collateral, Error};
 
-/// What a quote claims, and who it says signed what. **Nothing of it is verified**: whoever made the bytes chose them.
+/// What evidence claims, and who it says signed what. **Nothing of it is verified**: whoever made the bytes chose them.
 ///
 /// ```
 /// use bulla_attest::Outline;
 ///
-/// assert_eq!(Outline::of_quote(b"", None).unwrap_err().code(), "parse.truncated");
+/// assert_eq!(Outline::of(b"", None).unwrap_err().code(), "parse.truncated");
 /// ```
 #[derive(Clone, Debug)]
 pub struct Outline {
-    /// Which TEE is said to have made it.
-    pub tee: TeeKind,
-    /// The version of the quote's format.
-    pub version: u16,
-    /// Who is said to run.
-    pub identity: Identity,
+    /// What kind of evidence it is, for example `TDX quote`.
+    pub kind: String,
+    /// The version of its format.
+    pub version: u32,
+    /// Who is said to run; none for a SEV-SNP report that does not say of which processor family it is.
+    pub identity: Option<Identity>,
     /// What it is said to be made for.
     pub report_data: [u8; 64],
-    /// The QE ID of the header, which the host chooses.
-    pub qe_id: [u8; 16],
+    /// The QE ID of a quote's header, which the host chooses.
+    pub qe_id: Option<[u8; 16]>,
     /// Who is said to have signed what: a tree for each root that is named, of which there should be one.
     pub signers: Vec<Signer>,
 }
@@ -50,25 +51,66 @@ pub struct Signer {
 }
 
 impl Outline {
-    /// Reads a quote, and what belongs to it if that is at hand.
+    /// Reads a quote or a SEV-SNP report, and what belongs to it if that is at hand.
     ///
     /// # Errors
-    /// `parse.*` and `pck.no_chain` as in verification; `….chain` and `….parse` for a certificate, list or document that cannot
-    /// be read.
-    pub fn of_quote(quote: &[u8], collateral: Option<&Collateral>) -> Result<Self, Error> {
+    /// `parse.*`, `snp.*` and `pck.no_chain` as in verification; `….chain` and `….parse` for a certificate, list or document that
+    /// cannot be read; `collateral.wrong_kind` for that of the other vendor.
+    pub fn of(evidence: &[u8], collateral: Option<&Collateral>) -> Result<Self, Error> {
+        if looks_like_report(evidence) {
+            Self::of_report(evidence, collateral)
+        } else {
+            Self::of_quote(evidence, collateral)
+        }
+    }
+
+    fn of_quote(quote: &[u8], collateral: Option<&Collateral>) -> Result<Self, Error> {
         let quote = Quote::parse(quote)?;
-        let version = u16::from_le_bytes(quote.header.version);
+        let version = quote.version();
         let mut signers = Vec::new();
         graft(&mut signers, quote_path(&quote, version)?);
         for path in collateral.map(collateral_paths).transpose()?.into_iter().flatten() {
             graft(&mut signers, path);
         }
         Ok(Self {
-            tee: quote.body.tee(),
-            version,
-            identity: identity(&quote.body),
+            kind: format!("{} quote", quote.body.tee().name()),
+            version: version.into(),
+            identity: Some(identity(&quote.body)),
             report_data: report_data(&quote.body),
-            qe_id: *quote.header.user_data.first_chunk().expect("user data is 20 bytes"),
+            qe_id: quote.header.user_data.first_chunk().copied(),
+            signers,
+        })
+    }
+
+    fn of_report(report: &[u8], collateral: Option<&Collateral>) -> Result<Self, Error> {
+        let bytes = report;
+        let report = SnpReport::parse(bytes)?;
+        let of_reports = |collateral: &'_ Collateral| {
+            collateral
+                .snp_set()
+                .cloned()
+                .ok_or(Error::CollateralKind { wanted: "a SEV-SNP report", found: "a quote" })
+        };
+        let set = collateral.map(of_reports).transpose()?;
+        let (kind, version) = ("SEV-SNP report", report.raw.version.get());
+        let mut path = match &set {
+            Some(set) => certificates(Item::SnpChain, &set.chain()?)?,
+            None => vec![Signer::new(report.signer.as_str(), "its certificate is collateral", None, b"")],
+        };
+        let root = path.first().cloned();
+        path.push(Signer::new(kind, format!("version {version}"), None, bytes));
+        let mut signers = Vec::new();
+        graft(&mut signers, path);
+        if let Some(crl) = set.as_ref().and_then(|set| set.crl()) {
+            graft(&mut signers, root.into_iter().chain([list(Item::SnpCrl, crl)?]).collect());
+        }
+        let identity = report.product().map(|product| report.identity(product)).transpose()?;
+        Ok(Self {
+            kind: kind.into(),
+            version,
+            identity: identity.map(|identity| Identity::Snp(Box::new(identity))),
+            report_data: report.raw.report_data,
+            qe_id: None,
             signers,
         })
     }
@@ -139,7 +181,7 @@ fn certificates(item: Item, chain: &[CertificateDer<'static>]) -> Result<Vec<Sig
     let malformed = || Error::item(item, ItemFault::Chain, "a certificate is malformed");
     let certificate = |der: &CertificateDer<'static>| {
         let certificate = Certificate::parse(der).ok_or_else(malformed)?;
-        let detail = match pck_leaf(der) {
+        let detail = match pck_leaf(&certificate) {
             Some((pck, _)) => format!("PPID {}, FMSPC {}", hex::encode(&pck.ppid), hex::encode(pck.fmspc)),
             None => format!("serial {}", hex::encode(certificate.serial())),
         };

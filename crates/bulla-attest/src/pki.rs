@@ -2,6 +2,8 @@
 //!
 //! `dcap-qvl` walks the whole path itself; what is here names the reason of a refusal and refuses more.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
 use x509_parser::asn1_rs::{BitString, Sequence, oid};
 use x509_parser::certificate::X509Certificate;
@@ -18,6 +20,10 @@ use crate::{Error, TrustAnchor};
 
 /// The mask generation function of RSASSA-PSS (RFC 8017).
 const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
+
+/// What a certificate stands between (RFC 7468).
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
 
 /// The longest chain that is looked at (R31).
 const CHAIN_LIMIT: usize = 8;
@@ -59,6 +65,11 @@ impl<'a> Certificate<'a> {
         self.x509.subject().as_raw()
     }
 
+    /// The issuer's common name, if it has one.
+    pub(crate) fn issuer_name(&self) -> Option<&str> {
+        self.x509.issuer().iter_common_name().next()?.as_str().ok()
+    }
+
     fn issuer(&self) -> &[u8] {
         self.x509.issuer().as_raw()
     }
@@ -97,18 +108,34 @@ impl<'a> Certificate<'a> {
 /// that most quotes end their chain with.
 pub(crate) fn decode_pem(item: Item, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fault = |detail: &str| Error::item(item, ItemFault::Chain, detail);
-    let text = text.strip_suffix(b"\0").unwrap_or(text);
-    let blocks = pem::parse_many(text).map_err(|_| fault("the issuer chain is not PEM"))?;
-    if blocks.is_empty() || blocks.len() > CHAIN_LIMIT {
-        return Err(fault(&format!("{} certificates, and 1 to {CHAIN_LIMIT} are allowed", blocks.len())));
+    let mut rest = behind_line_breaks(text.strip_suffix(b"\0").unwrap_or(text));
+    let mut ders = Vec::new();
+    while !rest.is_empty() {
+        if ders.len() == CHAIN_LIMIT {
+            return Err(fault(&format!("more than {CHAIN_LIMIT} certificates")));
+        }
+        let not_pem = || fault("the issuer chain is not PEM certificates and nothing else");
+        let block = rest.strip_prefix(BEGIN).ok_or_else(not_pem)?;
+        let end = block.iter().position(|byte| *byte == b'-').ok_or_else(not_pem)?;
+        let (lines, after) = block.split_at(end);
+        let digits = lines.split(is_line_break).collect::<Vec<_>>().concat();
+        let der = BASE64.decode(digits).map_err(|_| not_pem())?;
+        ders.push(CertificateDer::from(der));
+        rest = behind_line_breaks(after.strip_prefix(END).ok_or_else(not_pem)?);
     }
-    let ders: Vec<_> = blocks.into_iter().map(pem::Pem::into_contents).collect();
-    let again: Vec<_> = ders.iter().map(|der| pem::Pem::new("CERTIFICATE", der.as_slice())).collect();
-    let solid = |text: &[u8]| text.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect::<Vec<_>>();
-    if solid(text) != solid(pem::encode_many(&again).as_bytes()) {
-        return Err(fault("there is more than PEM certificates in it"));
+    if ders.is_empty() {
+        return Err(fault("there is no certificate in it"));
     }
-    Ok(ders.into_iter().map(CertificateDer::from).collect())
+    Ok(ders)
+}
+
+fn behind_line_breaks(text: &[u8]) -> &[u8] {
+    let breaks = text.iter().take_while(|byte| is_line_break(byte)).count();
+    text.split_at(breaks).1
+}
+
+const fn is_line_break(byte: &u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
 }
 
 /// The root that everything must lead to. Where the trust anchor is known by its hash alone, its certificate is found
@@ -152,6 +179,13 @@ pub(crate) fn walk<'a>(
     root: &Root<'_>,
 ) -> Result<Vec<Certificate<'a>>, Error> {
     let fault = |fault, detail: &str| Error::item(item, fault, detail);
+    // The root itself was read before.
+    let chain = match chain.split_last() {
+        Some((last, below)) if root.certificate.as_ref().is_some_and(|root| root.der() == last.as_ref()) => {
+            below
+        }
+        _ => chain,
+    };
     let mut certificates = Vec::new();
     for der in chain {
         let certificate = Certificate::parse(der);

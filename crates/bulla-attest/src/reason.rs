@@ -198,6 +198,7 @@ impl Error {
         };
         let remedy = match self {
             Self::NoMatchingLevel(shortfalls) if !shortfalls.is_empty() => remedies::of(shortfalls),
+            Self::TcbRevoked(tcb) if !tcb.shortfalls.is_empty() => remedies::each(&tcb.shortfalls),
             _ => remedy.into(),
         };
         Reason { code: self.code(), clause: clause.into(), wanted: wanted.into(), found, remedy }

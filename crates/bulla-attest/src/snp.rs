@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use bulla_tee::{Identity, SnpIdentity};
 
 use chain::{Endorsed, Key};
-use report::SnpReport;
+pub(crate) use report::SnpReport;
 
 use crate::error::{Item, ItemFault};
 use crate::{AmdPlatform, AmdProduct, Claims, Error, Platform, Policy, Tcb, TrustAnchor};

@@ -11,8 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bulla_tee::{Identity, SgxIdentity, TdxIdentity, is_simulated};
-use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QuoteClaims, QuotePolicy};
+use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 
 use crate::check::check;
 use crate::crypto::{Engine, VerifyingKey};
@@ -161,20 +160,20 @@ fn endorse(
             ));
         }
     };
-    let mut window = checked.window;
-    window.narrow((verified.latest_issue_date, verified.earliest_expiration_date));
+    let numbers =
+        [checked.tcb_info.tcb_evaluation_data_number, checked.qe_identity.tcb_evaluation_data_number];
     let shortfalls = missing(quote, &checked, collateral);
     Ok(Endorsement {
         platform: checked.platform,
         tcb: Tcb {
-            status: verified.tcb.status.into(),
-            advisory_ids: verified.tcb.advisory_ids,
-            evaluation_data_number: verified.tcb.eval_data_number,
-            qe_status: verified.qe.tcb_level.tcb_status.into(),
+            status: verified.status.parse()?,
+            advisory_ids: verified.advisory_ids,
+            evaluation_data_number: numbers.into_iter().min().unwrap_or_default(),
+            qe_status: verified.qe_status.status.into(),
             shortfalls,
         },
         simulated,
-        window,
+        window: checked.window,
         attestation_key: VerifyingKey::new(quote.attestation_key).ok_or(Error::QuoteSignature)?,
     })
 }
@@ -182,13 +181,11 @@ fn endorse(
 /// The library's walk over the whole path: certificates, revocation, documents, QE report, quote, TCB levels. It refuses
 /// debug, migration, reserved attributes and a cleared SEPT_VE_DISABLE by itself, as our policy does; service TDs are left
 /// to our policy, which knows their hashes.
-fn walk(quote: &Quote<'_>, collateral: &Collateral, now: u64, root: &[u8]) -> Result<QuoteClaims, String> {
-    // Its own policy passes everything, because ours is applied to what it found.
-    let pass = QuotePolicy::claims_only(now);
+fn walk(quote: &Quote<'_>, collateral: &Collateral, now: u64, root: &[u8]) -> Result<VerifiedReport, String> {
     let set = collateral.items().map_err(|error| error.to_string())?;
     QuoteVerifier::<Engine>::new_with_config(root.to_vec())
         .allow_service_td(true)
-        .verify_with_policy(quote.bytes, set, now, &pass)
+        .verify(quote.bytes, set, now)
         .map_err(|error| format!("{error:#}"))
 }
 

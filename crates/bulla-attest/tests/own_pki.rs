@@ -438,3 +438,96 @@ fn r15_r110_the_marker_of_the_simulator_is_seen_wherever_it_stands() {
         assert!(claims.simulated);
     }
 }
+
+/// The reason names what falls short of the best level, on a platform whose every version can be chosen.
+#[test]
+fn r20_r21_a_reason_names_each_component_that_falls_short() {
+    let levels = |change: &dyn Fn(&mut Value)| {
+        let (text, _) = documents(&Recipe::default());
+        let mut levels: Value = serde_json::from_str::<Value>(&text).unwrap()["tcbLevels"].clone();
+        // Below it, one that everything in order meets.
+        levels[1] = levels[0].clone();
+        levels[1]["tcbStatus"] = json!("OutOfDate");
+        change(&mut levels[0]["tcb"]);
+        Recipe { tcb: json!({"tcbLevels": levels}), ..Recipe::default() }
+    };
+    let named = |name: &str, kind: &str, svn: u8| json!({"svn": svn, "category": name, "type": kind});
+    let modules = json!([
+        {"tcb": {"isvsvn": 11}, "tcbDate": "2025-01-01T00:00:00Z", "tcbStatus": "UpToDate"},
+        {"tcb": {"isvsvn": 4}, "tcbDate": "2024-01-01T00:00:00Z", "tcbStatus": "OutOfDate"},
+    ]);
+    let enclaves = json!([
+        {"tcb": {"isvsvn": 5}, "tcbDate": "2025-01-01T00:00:00Z", "tcbStatus": "UpToDate"},
+        {"tcb": {"isvsvn": 4}, "tcbDate": "2024-01-01T00:00:00Z", "tcbStatus": "OutOfDate"},
+    ]);
+    let pck = "; then fetch a new PCK certificate for the machine";
+    let rows = [
+        (
+            Recipe { module: json!({"tcbLevels": modules}), tee_tcb_svn: svn([6, 1, 2]), ..Recipe::default() },
+            "TDX module SVN is 6, needs 11: update the TDX module".to_owned(),
+        ),
+        (
+            Recipe { qe: json!({"tcbLevels": enclaves}), ..Recipe::default() },
+            "quoting enclave SVN is 4, needs 5: update the quoting enclave (Intel's DCAP packages)".into(),
+        ),
+        (
+            levels(&|tcb| tcb["pcesvn"] = json!(14)),
+            format!(
+                "PCESVN is 13, needs 14: update the provisioning certification enclave (Intel's DCAP packages){pck}"
+            ),
+        ),
+        (
+            levels(&|tcb| tcb["sgxtcbcomponents"][2] = json!({"svn": 7})),
+            format!("SGX TCB component 3 is 2, needs 7: update BIOS and microcode{pck}"),
+        ),
+        (
+            levels(&|tcb| tcb["sgxtcbcomponents"][15] = named("BIOS", "", 3)),
+            format!("SGX TCB component 16 (BIOS) is 2, needs 3: update the BIOS{pck}"),
+        ),
+        (
+            levels(&|tcb| tcb["sgxtcbcomponents"][7] = named("OS/VMM", "SEAMLDR ACM", 3)),
+            format!(
+                "SGX TCB component 8 (SEAMLDR ACM) is 2, needs 3: update the SEAM loader (with the host's firmware or TDX \
+                 packages){pck}"
+            ),
+        ),
+        (
+            levels(&|tcb| tcb["sgxtcbcomponents"][0] = named("BIOS", "Early Microcode Update", 3)),
+            format!(
+                "SGX TCB component 1 (Early Microcode Update) is 2, needs 3: update the BIOS, which brings the \
+                 microcode{pck}"
+            ),
+        ),
+        (
+            levels(&|tcb| tcb["tdxtcbcomponents"][2] = named("OS/VMM", "TDX Late Microcode Update", 3)),
+            "TDX TCB component 3 (TDX Late Microcode Update) is 2, needs 3: load newer microcode from the host's operating \
+             system"
+                .into(),
+        ),
+    ];
+    for (recipe, wanted) in rows {
+        let evidence = Pki::new(recipe.root_name).evidence(&recipe);
+        let error = evidence.verify(&evidence.root, &Policy::strict()).unwrap_err();
+        assert_eq!((error.code(), error.reason().remedy), ("policy.tcb_status", wanted));
+        assert_eq!(error.reason().found, "the platform is OutOfDate");
+        let loose = evidence.verify(&evidence.root, &Policy::strict().allow_every_status()).unwrap();
+        assert_eq!(error.tcb(), Some(&loose.tcb));
+    }
+
+    // Below every level: the same, and of a revoked one too.
+    let below = Recipe { tee_tcb_svn: svn([3, 1, 2]), cpusvn: [0; 16], ..Recipe::default() };
+    let evidence = Pki::new(below.root_name).evidence(&below);
+    let reason = evidence.verify(&evidence.root, &Policy::strict()).unwrap_err().reason();
+    assert!(
+        reason.found.starts_with("TDX module SVN is 3, needs 4, SGX TCB component 1 is 0, needs 2"),
+        "{reason:?}"
+    );
+    assert_eq!(reason.code, "tcb.no_matching_level");
+    let revoked = Recipe { cpusvn: [1; 16], ..Recipe::default() };
+    let evidence = Pki::new(revoked.root_name).evidence(&revoked);
+    let error = evidence.verify(&evidence.root, &Policy::strict()).unwrap_err();
+    assert_eq!(error.code(), "tcb.revoked");
+    assert_eq!(error.tcb().unwrap().shortfalls.len(), 16);
+    let remedy = error.reason().remedy;
+    assert!(remedy.starts_with("SGX TCB component 1 is 1, needs 2, ") && remedy.ends_with(pck), "{remedy}");
+}

@@ -44,7 +44,7 @@ fn a_file_that_changes_nothing_is_the_strict_policy() {
 #[test]
 fn unknown_duplicate_missing_and_wrong_things_are_refused() {
     let digits = "ab".repeat(48);
-    let rows: [(&str, &str); 58] = [
+    let rows: [(&str, &str); 59] = [
         ("debug = true", "unknown field `debug`"),
         ("allow_debug = true", "unknown field `allow_debug`"),
         ("allow_simulated = 1", "expected a boolean"),
@@ -132,6 +132,10 @@ fn unknown_duplicate_missing_and_wrong_things_are_refused() {
         (
             "[[exceptions]]\nstatus = \"OutOfDate\"\nadvisories = [\"A\"]\nany_advisory = true\nuntil = 2027-01-01\nreason = \"r\"",
             "any_advisory and advisories exclude each other",
+        ),
+        (
+            "[[exceptions]]\nstatus = \"OutOfDate\"\nuntil = 9999-12-31T23:59:59-01:00\nreason = \"r\"",
+            "until is after the year 9999",
         ),
         ("[snp]", "missing field `min_tcb`"),
         ("[snp]\nmax_vmpl = 4\nmin_tcb = {}", "snp.max_vmpl is 0 to 3"),

@@ -607,6 +607,7 @@ fn r7_product_and_versions_of_a_signer() {
         policy(&format!("[registers.provider]\nmrsigner = [\"{signer}\"]\nisv_prod_id = {rest}"))
     };
     let rows = [
+        ("6", "policy.registers"),
         ("7", "ok"),
         ("8", "policy.registers"),
         ("7\nmin_isv_svn = 3", "ok"),

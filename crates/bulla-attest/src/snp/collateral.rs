@@ -20,12 +20,12 @@ pub(crate) struct SnpSet {
 
 impl SnpSet {
     /// All certificates, leaf first.
-    pub(super) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+    pub(crate) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let issuers = decode_pem(Item::SnpChain, self.issuer_chain.as_bytes())?;
         Ok([CertificateDer::from(self.leaf.clone())].into_iter().chain(issuers).collect())
     }
 
-    pub(super) fn crl(&self) -> Option<&[u8]> {
+    pub(crate) fn crl(&self) -> Option<&[u8]> {
         self.crl.as_deref()
     }
 

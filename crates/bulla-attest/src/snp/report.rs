@@ -16,18 +16,18 @@ const ECDSA_P384_SHA384: u32 = 1;
 const SCALAR: usize = 48;
 
 /// A report whose every byte is accounted for. Nothing of it is verified.
-pub(super) struct SnpReport<'a> {
-    pub(super) raw: Report,
+pub(crate) struct SnpReport<'a> {
+    pub(crate) raw: Report,
     /// What the signature covers.
-    pub(super) signed: &'a [u8],
+    pub(crate) signed: &'a [u8],
     /// r and s, big-endian.
-    pub(super) signature: [u8; 2 * SCALAR],
-    pub(super) signer: SnpSigner,
+    pub(crate) signature: [u8; 2 * SCALAR],
+    pub(crate) signer: SnpSigner,
 }
 
 impl<'a> SnpReport<'a> {
     /// Reads exactly one report (R32). What its version reserves must be zero.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let fault = |fault, detail: String| Err(Error::item(Item::SnpReport, fault, detail));
         let Ok(raw) = Report::read_from_bytes(bytes) else {
             let detail = format!("{} bytes long, and a report has {}", bytes.len(), size_of::<Report>());
@@ -79,7 +79,7 @@ impl<'a> SnpReport<'a> {
     }
 
     /// Who runs, by the layout that the processor's family has for versions.
-    pub(super) fn identity(&self, product: AmdProduct) -> Result<SnpIdentity, Error> {
+    pub(crate) fn identity(&self, product: AmdProduct) -> Result<SnpIdentity, Error> {
         let raw = &self.raw;
         Ok(SnpIdentity {
             measurement: raw.measurement,
@@ -106,7 +106,7 @@ impl<'a> SnpReport<'a> {
     }
 
     /// The family that the report says its processor is of; a hint, and none before version 3.
-    pub(super) fn product(&self) -> Option<AmdProduct> {
+    pub(crate) fn product(&self) -> Option<AmdProduct> {
         let [family, model, _] = self.raw.cpuid;
         match (family, model) {
             (0x19, 0x00..=0x0F) => Some(AmdProduct::Milan),
@@ -123,7 +123,7 @@ fn scalar(bytes: &[u8; 72]) -> (&[u8], &[u8]) {
 }
 
 /// Reads TCB_VERSION, which has another layout from Turin on.
-pub(super) fn tcb(product: AmdProduct, raw: [u8; 8]) -> Result<SnpTcb, Error> {
+pub(crate) fn tcb(product: AmdProduct, raw: [u8; 8]) -> Result<SnpTcb, Error> {
     let (found, reserved) = match (product, raw) {
         (AmdProduct::Milan | AmdProduct::Genoa, [bootloader, tee, a, b, c, d, snp, microcode]) => {
             (SnpTcb { fmc: 0, bootloader, tee, snp, microcode }, [a, b, c, d])

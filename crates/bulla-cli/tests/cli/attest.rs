@@ -359,7 +359,7 @@ fn show_draws_who_signed_what_and_verifies_nothing() {
 
     bulla.write("flipped", flipped(&bulla.read("quote"), 200, 0));
     let report = bulla.run("attest show flipped --json").json();
-    assert_eq!((&report["verified"], &report["tee"]), (&json!(false), &json!("tdx")));
+    assert_eq!((&report["verified"], &report["kind"]), (&json!(false), &json!("TDX quote")));
     assert_eq!(report["signers"].as_array().unwrap().len(), 1);
     bulla.run("attest verify flipped --collateral collateral --root root").fails(11, &["[quote.signature]"]);
     bulla.write("short", &bulla.read("quote")[..700]);

@@ -12,7 +12,7 @@ use crate::say;
 pub(crate) fn explain(options: &Verify) -> Result<(), Failure> {
     let Judged { quote, collateral, policy, verdict } = judge(options)?;
     // What cannot be outlined was refused for the same reason.
-    let outline = Outline::of_quote(&quote, collateral.as_ref()).ok();
+    let outline = Outline::of(&quote, collateral.as_ref()).ok();
     let signers = outline.map(|outline| outline.signers).unwrap_or_default();
     if options.json {
         say::result(json!({

@@ -1,7 +1,7 @@
 //! `bulla attest show`: what evidence claims, before anything of it is verified.
 
 use bulla_attest::{Collateral, Outline};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{claims, picture};
 use crate::args::Show;
@@ -14,7 +14,7 @@ pub(crate) fn show(options: &Show) -> Result<(), Failure> {
         let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
         Ok::<_, Failure>(Collateral::from_json(&json)?)
     });
-    let outline = Outline::of_quote(&quote, collateral.transpose()?.as_ref())?;
+    let outline = Outline::of(&quote, collateral.transpose()?.as_ref())?;
     say::note("claimed, not verified: whoever made these bytes chose them");
     let lines = lines(&outline);
     if options.json {
@@ -33,11 +33,11 @@ pub(crate) fn show(options: &Show) -> Result<(), Failure> {
 
 fn lines(outline: &Outline) -> Vec<(&'static str, Value)> {
     let mut lines = vec![
-        ("tee", outline.tee.name().to_lowercase().into()),
+        ("kind", outline.kind.clone().into()),
         ("version", outline.version.into()),
         ("report_data", hex::encode(outline.report_data).into()),
-        ("qe_id", json!(hex::encode(outline.qe_id))),
     ];
-    lines.extend(claims::identity(&outline.identity));
+    lines.extend(outline.qe_id.map(|id| ("qe_id", hex::encode(id).into())));
+    lines.extend(outline.identity.iter().flat_map(claims::identity));
     lines
 }
