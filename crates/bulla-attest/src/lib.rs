@@ -1,7 +1,7 @@
 //! Evidence in, claims or a reason out.
 //!
-//! [`Verifier::verify`] takes a quote, a set of [`Collateral`], a time, a [`TrustAnchor`] and a [`Policy`], and returns
-//! [`Claims`] or an [`Error`] with a stable code. It reads no clock, opens no file and no connection. What it remembers of
+//! [`Verifier::verify`] takes a quote or a SEV-SNP report, a set of [`Collateral`], a time, a [`TrustAnchor`] and a [`Policy`], and
+//! returns [`Claims`] or an [`Error`] with a stable code. It reads no clock, opens no file and no connection. What it remembers of
 //! platforms spares work and changes no verdict.
 //!
 //! Verifying is the work of [`dcap_qvl`], which walks the whole path; this crate adds what that library leaves open:
@@ -45,6 +45,14 @@
 //! | `report.size`, `report.type`, `report.reserved`, `report.binding` | the bytes are not a local report, or it was changed | damaged |
 //! | `report.mac`, `report.cpusvn` | the local report is of another machine, or of another state of this one | refused |
 //! | `report.unverifiable` | this machine cannot check local reports | that of the machine's error |
+//! | `snp.parse`, `snp.signature`, and `snp_chain.*` and `snp_crl.*` with `parse`, `chain`, `chain_signature`, `signature` | a report, its certificates or its revocation list was changed or is of another kind | damaged |
+//! | `snp.unsupported_version`, `snp.signer_mismatch`, `snp.tcb_mismatch`, `snp.chip_mismatch`, `snp_chain.untrusted_root`, `snp_crl.wrong_issuer`, `snp_crl.not_yet_valid`, `collateral.wrong_kind` | it is genuine or well made, but not the right one | refused |
+//! | `snp_chain.cert_expired`, `snp_crl.expired` | its time is over | too old |
+//! | `event_log.too_large`, `event_log.parse`, `event_log.digest` | the log is malformed, or an event's digest is not of its content | damaged |
+//! | `event_log.not_tdx`, `event_log.rtmr_mismatch`, `event_log.no_boundary`, `event_log.boundary_twice`, `event_log.boundary_register`, `event_log.unnamed_event`, `event_log.extended` | the log is not this guest's, or the boundary is not as it is asked for | refused |
+//! | `ra_tls.too_large`, `ra_tls.certificate`, `ra_tls.duplicate`, `ra_tls.parse` | the certificate or its extension is malformed | damaged |
+//! | `ra_tls.no_evidence`, `ra_tls.unsupported` | no evidence, or in a format that is not read | refused |
+//! | `binding.ra_tls_claims`, `binding.ra_tls_key`, `binding.ra_tls_nonce`, `binding.tls_exporter` | made for other claims, another key, nonce or connection | refused |
 //! | `usage.*` | an argument is wrong | usage |
 
 mod anchor;

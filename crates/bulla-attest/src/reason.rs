@@ -157,6 +157,7 @@ impl Error {
             Self::EventLog { fault, .. } => match fault {
                 EventLogFault::TooLarge => Remote::TooLarge,
                 EventLogFault::Parse => Remote::Malformed,
+                EventLogFault::NotTdx => Remote::Unsupported,
                 EventLogFault::Digest | EventLogFault::RtmrMismatch => Remote::BadEvidence,
                 EventLogFault::NoBoundary
                 | EventLogFault::BoundaryTwice
@@ -423,6 +424,7 @@ const fn event_log_parts(fault: EventLogFault) -> (&'static str, &'static str, &
         EventLogFault::TooLarge => ("event log", "at most 1 MiB", WHOLE),
         EventLogFault::Parse => ("event log", "its own format, strictly", WHOLE),
         EventLogFault::Digest => ("event log", "the digest of the event's name and content", WHOLE),
+        EventLogFault::NotTdx => ("event log", "evidence of a TDX guest", "judge it without a log"),
         EventLogFault::RtmrMismatch => ("event log", "a log that replays to the evidence's registers", WHOLE),
         EventLogFault::NoBoundary => ("event log boundary", "the boundary event", LAUNCH),
         EventLogFault::BoundaryTwice => ("event log boundary", "the boundary event once", LAUNCH),

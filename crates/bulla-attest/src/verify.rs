@@ -20,7 +20,10 @@ use crate::explain::{explain, missing};
 use crate::memory::{Memory, Remembered};
 use crate::quote::{Body, Quote};
 use crate::snp::{self, Roots};
-use crate::{AmdProduct, Claims, Collateral, Error, IntelPlatform, Platform, Policy, Tcb, TrustAnchor};
+use crate::{
+    AmdProduct, AtBoundary, Boundary, Claims, Collateral, Error, EventLog, EventLogFault, IntelPlatform,
+    Platform, Policy, Tcb, TrustAnchor,
+};
 
 /// Judges quotes against one trust anchor. It reads no clock.
 ///
@@ -90,10 +93,61 @@ impl Verifier {
         if let Some(set) = collateral.snp_set() {
             return snp::verify(quote, set, now_unix, &self.amd, policy);
         }
+        let claims = self.claims(quote, collateral, now_unix, policy)?;
+        policy.appraise(&claims, now_unix)?;
+        Ok(claims)
+    }
+
+    /// As [`verify`](Self::verify), for a TDX guest whose event log is at hand: the policy's rules for RTMRs are about what they held
+    /// right after the boundary event (R26), which is returned beside the claims, whose own registers are those of the quote.
+    ///
+    /// ```
+    /// use bulla_attest::{Boundary, Collateral, Error, EventLog, Policy, Verifier};
+    ///
+    /// fn app(quote: &[u8], log: &[u8], collateral: &Collateral, now_unix: u64) -> Result<[u8; 48], Error> {
+    ///     let (log, boundary) = (EventLog::from_json(log)?, Boundary { register: 3, event: "system-ready" });
+    ///     let verifier = Verifier::vendors();
+    ///     let (_, at) = verifier.verify_at(quote, &log, boundary, collateral, now_unix, &Policy::strict())?;
+    ///     let [.., app] = at.registers;
+    ///     Ok(app)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As `verify`; `event_log.*` for a log that is not this guest's or has not that boundary, and for evidence of another kind.
+    pub fn verify_at<'l>(
+        &self,
+        quote: &[u8],
+        log: &'l EventLog,
+        boundary: Boundary<'_>,
+        collateral: &Collateral,
+        now_unix: u64,
+        policy: &Policy,
+    ) -> Result<(Claims, AtBoundary<'l>), Error> {
+        let claims = self.claims(quote, collateral, now_unix, policy)?;
+        let Identity::Tdx(guest) = &claims.identity else {
+            let detail =
+                "the evidence is not a TDX guest's, and no other has these registers: judge it without a log";
+            return Err(Error::event_log(EventLogFault::NotTdx, detail));
+        };
+        let at = log.matches(guest)?.at(boundary)?;
+        let then = TdxIdentity { rtmr: at.registers, ..TdxIdentity::clone(guest) };
+        policy.appraise(&Claims { identity: Identity::Tdx(Box::new(then)), ..claims.clone() }, now_unix)?;
+        Ok((claims, at))
+    }
+
+    /// What a quote proves, whatever the policy says of it.
+    fn claims(
+        &self,
+        quote: &[u8],
+        collateral: &Collateral,
+        now: u64,
+        policy: &Policy,
+    ) -> Result<Claims, Error> {
         let quote = Quote::parse(quote)?;
         quote.check_judged()?;
-        let endorsement = self.endorsement(&quote, collateral, now_unix, policy)?;
-        let claims = Claims {
+        let endorsement = self.endorsement(&quote, collateral, now, policy)?;
+        Ok(Claims {
             identity: identity(&quote.body),
             report_data: report_data(&quote.body),
             platform: Platform::Intel(endorsement.platform.clone()),
@@ -101,9 +155,7 @@ impl Verifier {
             valid_until: endorsement.window.until,
             simulated: endorsement.simulated,
             local: false,
-        };
-        policy.appraise(&claims, now_unix)?;
-        Ok(claims)
+        })
     }
 
     /// The endorsement of the platform that signed this quote: of a known one after verifying the one signature, of another

@@ -7,8 +7,9 @@ mod common;
 use std::path::Path;
 
 use aws_lc_rs::digest::{SHA384, digest};
-use bulla_attest::{Boundary, EventLog};
+use bulla_attest::{Boundary, Collateral, EventLog, Policy, TrustAnchor, Verifier};
 use bulla_crypto::Class;
+use bulla_sim::{EnclaveIdentity, Machine, QuoteForm, TdDescription};
 use bulla_tee::{Identity, TdxIdentity};
 use common::{Vectors, announce, loose, verify};
 use serde_json::{Value, json};
@@ -411,6 +412,48 @@ fn b22_a_boundary_is_there_once_in_its_register() {
     for (register, wanted) in [(3, "event_log.unnamed_event"), (4, "event_log.no_boundary")] {
         assert_eq!(matched.at(Boundary { register, event: "" }).unwrap_err().code(), wanted);
     }
+}
+
+/// R26: with a log, a policy's registers are those at the boundary, and the claims keep those of the quote.
+#[test]
+fn r26_a_policy_names_the_registers_at_the_boundary() {
+    let now = 1_800_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::create(dir.path().join("machine")).unwrap();
+    let sample = own_json(b"app");
+    let td = TdDescription { rtmr: sample.guest.rtmr, ..TdDescription::default_guest() };
+    let quote = machine.td_quote(&td, &[0; 64]).unwrap();
+    let collateral = Collateral::from_json(machine.collateral(&quote, now).unwrap().as_bytes()).unwrap();
+    let verifier = Verifier::new(TrustAnchor::from_der(&machine.root_der()).unwrap());
+    let policy = |rtmr3: &[u8; 48]| {
+        let head = "version = 1\nname = \"app\"\nrevision = 1\nallow_simulated = true\n[registers.app]\n";
+        Policy::from_toml(&format!("{head}rtmr3 = [\"{}\"]\n", hex::encode(rtmr3))).unwrap()
+    };
+    let log = sample.parse().unwrap();
+    let at = log.matches(&sample.guest).unwrap().at(READY).unwrap();
+    let [then, last] = [policy(&at.registers[3]), policy(&sample.guest.rtmr[3])];
+
+    let (claims, found) = verifier.verify_at(&quote, &log, READY, &collateral, now, &then).unwrap();
+    assert_eq!(found, at);
+    assert!(matches!(&claims.identity, Identity::Tdx(guest) if guest.rtmr == sample.guest.rtmr));
+    let another = own_json(b"another").parse().unwrap();
+    let code = |log, boundary, policy| {
+        verifier.verify_at(&quote, log, boundary, &collateral, now, policy).unwrap_err().code()
+    };
+    assert_eq!(code(&log, READY, &last), "policy.registers");
+    assert_eq!(code(&log, Boundary { event: "never", ..READY }, &then), "event_log.no_boundary");
+    assert_eq!(code(&another, READY, &then), "event_log.rtmr_mismatch");
+    assert_eq!(verifier.verify(&quote, &collateral, now, &then).unwrap_err().code(), "policy.registers");
+    assert!(verifier.verify(&quote, &collateral, now, &last).is_ok());
+
+    // Every other rule is as it was, and an enclave has no such registers.
+    let strict = Policy::strict();
+    assert_eq!(code(&log, READY, &strict), "policy.simulated");
+    let enclave = EnclaveIdentity::new([1; 32], [2; 32], 3, 4);
+    let quote = machine.sgx_quote_in(QuoteForm::SgxV3, &enclave, &[0; 64]).unwrap();
+    let collateral = Collateral::from_json(machine.collateral(&quote, now).unwrap().as_bytes()).unwrap();
+    let refused = verifier.verify_at(&quote, &log, READY, &collateral, now, &strict.allow_simulated());
+    assert_eq!(refused.unwrap_err().code(), "event_log.not_tdx");
 }
 
 /// B23: two applications on one image have the same boot registers, and different ones for the application.

@@ -12,6 +12,8 @@ pub enum EventLogFault {
     Parse,
     /// The digest of a run-time event is not that of its name and content.
     Digest,
+    /// The evidence that it is for is of another kind than a TDX guest's.
+    NotTdx,
     /// It does not replay to a register of the evidence.
     RtmrMismatch,
     /// The boundary is not in it.
@@ -32,6 +34,7 @@ impl EventLogFault {
             Self::TooLarge => "event_log.too_large",
             Self::Parse => "event_log.parse",
             Self::Digest => "event_log.digest",
+            Self::NotTdx => "event_log.not_tdx",
             Self::RtmrMismatch => "event_log.rtmr_mismatch",
             Self::NoBoundary => "event_log.no_boundary",
             Self::BoundaryTwice => "event_log.boundary_twice",
@@ -44,7 +47,8 @@ impl EventLogFault {
     pub(crate) const fn class(self) -> Class {
         match self {
             Self::TooLarge | Self::Parse | Self::Digest => Class::Damaged,
-            Self::RtmrMismatch
+            Self::NotTdx
+            | Self::RtmrMismatch
             | Self::NoBoundary
             | Self::BoundaryTwice
             | Self::BoundaryRegister

@@ -55,6 +55,14 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "TOML", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
 
+    /// The guest's event log, which must replay to its registers: JSON as guest agents publish it
+    #[arg(long, value_name = "JSON", requires = "boundary", value_hint = ValueHint::FilePath)]
+    pub(crate) event_log: Option<PathBuf>,
+
+    /// Judge the run-time registers as they were right after this event, for example `3:system-ready`
+    #[arg(long, value_name = "RTMR:EVENT", requires = "event_log", value_parser = boundary)]
+    pub(crate) boundary: Option<(usize, String)>,
+
     /// The TCB statuses that the strict policy accepts too, with all their advisories and without end
     #[arg(long, value_name = "STATUS", value_delimiter = ',', conflicts_with = "policy")]
     pub(crate) tcb: Vec<String>,
@@ -81,4 +89,12 @@ pub(crate) struct PolicyFile {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn boundary(text: &str) -> Result<(usize, String), String> {
+    let parsed = text.split_once(':').and_then(|(register, event)| Some((register.parse().ok()?, event)));
+    match parsed {
+        Some((register @ 0..=3, event)) if !event.is_empty() => Ok((register, event.to_owned())),
+        _ => Err("a register (0 to 3), a colon and the name of an event".to_owned()),
+    }
 }

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::say;
-use judge::Judged;
+use judge::{Accepted, Judged};
 
-pub(crate) use claims::json as claims_json;
 pub(crate) use explain::explain;
 pub(crate) use judge::statuses;
 pub(crate) use show::show;
@@ -25,15 +24,20 @@ pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
     let Judged { verdict, .. } = judge::judge(options)?;
     if options.json {
         say::result(report(&verdict));
-    } else if let Ok(claims) = &verdict {
-        claims::lines(claims).iter().for_each(|(name, value)| say::field(name, value));
+    } else if let Ok(accepted) = &verdict {
+        accepted.lines().iter().for_each(|(name, value)| say::field(name, value));
     }
     verdict.map(drop).map_err(Failure::from)
 }
 
-fn report(verdict: &Result<Claims, Error>) -> Value {
+/// Claims as JSON.
+pub(crate) fn claims_json(claims: Claims) -> Value {
+    Accepted::from(claims).json()
+}
+
+fn report(verdict: &Result<Accepted, Error>) -> Value {
     match verdict {
-        Ok(claims) => claims::json(claims),
+        Ok(accepted) => accepted.json(),
         Err(error) => json!({
             "verified": false,
             "code": error.code(),

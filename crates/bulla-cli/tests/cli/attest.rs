@@ -1,5 +1,6 @@
 //! `attest` on quotes of simulated machines.
 
+use bulla_crypto::sha384;
 use serde_json::{Value, json};
 
 use crate::support::{Bulla, Ran, flipped};
@@ -440,4 +441,51 @@ fn explain_says_by_which_rule_and_what_to_do() {
     bulla.write("quote", b"no quote");
     let text = bulla.run(&explain).fails(11, &["[parse.truncated]"]).stdout;
     assert!(String::from_utf8(text).unwrap().contains("refused [parse.truncated]"));
+}
+
+/// R26: with an event log, run-time registers are judged as they were at a boundary.
+#[test]
+fn registers_are_judged_at_a_boundary() {
+    let bulla = Bulla::with_host();
+    let event = |name: &str| {
+        let digest = sha384(&[&0x0800_0001_u32.to_le_bytes(), b":", name.as_bytes(), b":"]);
+        let event = json!({ "imr": 3, "event_type": 0x0800_0001, "digest": hex::encode(digest), "event": name,
+                            "event_payload": "" });
+        (event, digest)
+    };
+    let (events, digests): (Vec<_>, Vec<_>) = ["app", "system-ready", "later"].map(event).into_iter().unzip();
+    let registers = digests.iter().scan([0; 48], |register, digest| {
+        *register = sha384(&[register, digest]);
+        Some(hex::encode(register))
+    });
+    let registers: Vec<_> = registers.collect();
+    let zero = "00".repeat(48);
+    bulla.write(
+        "td",
+        format!("rtmr0 = \"{zero}\"\nrtmr1 = \"{zero}\"\nrtmr2 = \"{zero}\"\nrtmr3 = \"{}\"\n", registers[2]),
+    );
+    bulla.write("log", Value::from(events.clone()).to_string());
+    evidence(&bulla, "td");
+    let at = format!("{VERIFY} --event-log log --boundary 3:system-ready");
+    let report = bulla.run(&format!("{at} --json")).json();
+    assert_eq!(
+        (&report["rtmr3"], &report["rtmr3_at_boundary"]),
+        (&json!(registers[2]), &json!(registers[1]))
+    );
+    assert!(bulla.run(&at).text().contains(&registers[1]));
+
+    bulla.write("policy", format!("{POLICY}[registers.app]\nrtmr3 = [\"{}\"]\n", registers[1]));
+    bulla.run(&format!("{at} --policy policy")).ok();
+    refusal(bulla.run(&format!("{VERIFY} --policy policy --json")), 10, "policy.registers");
+    refusal(
+        bulla.run(&format!("{VERIFY} --event-log log --boundary 3:never --json")),
+        10,
+        "event_log.no_boundary",
+    );
+    bulla.write("log", Value::from(&events[..2]).to_string());
+    refusal(bulla.run(&format!("{at} --json")), 10, "event_log.rtmr_mismatch");
+    for boundary in ["system-ready", "4:system-ready", "3:", ":x"] {
+        bulla.run(&format!("{VERIFY} --event-log log --boundary {boundary}")).fails(2, &["colon"]);
+    }
+    bulla.run(&format!("{VERIFY} --event-log log")).fails(2, &["--boundary"]);
 }

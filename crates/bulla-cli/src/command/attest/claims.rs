@@ -2,15 +2,7 @@
 
 use bulla_attest::{Claims, Platform, Tcb};
 use bulla_tee::Identity;
-use serde_json::{Map, Value};
-
-/// Claims as JSON.
-pub(crate) fn json(claims: &Claims) -> Value {
-    let mut report: Map<String, Value> =
-        lines(claims).into_iter().map(|(name, value)| (name.into(), value)).collect();
-    report.insert("verified".into(), true.into());
-    report.into()
-}
+use serde_json::Value;
 
 pub(super) fn advisories(tcb: &Tcb) -> Value {
     tcb.advisory_ids.clone().into()

@@ -4,7 +4,7 @@ use bulla_attest::Outline;
 use serde_json::json;
 
 use super::judge::{Judged, judge};
-use super::{claims, picture, policy, report};
+use super::{picture, policy, report};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::say;
@@ -28,9 +28,9 @@ pub(crate) fn explain(options: &Verify) -> Result<(), Failure> {
     picture::lines(&signers).iter().for_each(say::result);
     say::result("");
     match &verdict {
-        Ok(claims) => {
+        Ok(accepted) => {
             say::result("accepted");
-            claims::lines(claims).iter().for_each(|(name, value)| say::field(name, value));
+            accepted.lines().iter().for_each(|(name, value)| say::field(name, value));
         }
         Err(error) => {
             let reason = error.reason();

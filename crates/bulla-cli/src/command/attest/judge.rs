@@ -1,18 +1,50 @@
 //! What `verify` and `explain` begin with.
 
-use bulla_attest::{Claims, Collateral, Error, Policy, TcbStatus, TrustAnchor, Verifier};
+use bulla_attest::{Boundary, Claims, Collateral, Error, EventLog, Policy, TcbStatus, TrustAnchor, Verifier};
+use serde_json::{Map, Value};
 
-use super::policy;
+use super::{claims, policy};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::{files, machine};
+
+/// The largest event log that is read, which is the verifier's limit.
+const LOG_LIMIT: u64 = 1 << 20;
 
 /// Evidence, what it was judged by, and the verdict.
 pub(super) struct Judged {
     pub(super) quote: Vec<u8>,
     pub(super) collateral: Option<Collateral>,
     pub(super) policy: Policy,
-    pub(super) verdict: Result<Claims, Error>,
+    pub(super) verdict: Result<Accepted, Error>,
+}
+
+/// What verified evidence says, and what the register of a boundary held there.
+pub(super) struct Accepted {
+    pub(super) claims: Claims,
+    at_boundary: Option<(usize, [u8; 48])>,
+}
+
+impl From<Claims> for Accepted {
+    fn from(claims: Claims) -> Self {
+        Self { claims, at_boundary: None }
+    }
+}
+
+impl Accepted {
+    pub(super) fn lines(&self) -> Vec<(String, Value)> {
+        let claims = claims::lines(&self.claims).into_iter().map(|(name, value)| (name.to_owned(), value));
+        let at = self.at_boundary.map(|(register, value)| {
+            (format!("rtmr{register}_at_boundary"), Value::from(hex::encode(value)))
+        });
+        claims.chain(at).collect()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let mut report: Map<String, Value> = self.lines().into_iter().collect();
+        report.insert("verified".into(), true.into());
+        report.into()
+    }
 }
 
 pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
@@ -31,14 +63,33 @@ pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
         }
     };
     let now = options.at.unwrap_or_else(machine::now);
+    let log = options.event_log.as_ref().map(|path| files::beginning(path, LOG_LIMIT + 1)).transpose()?;
+    let at = log.as_ref().zip(options.boundary.as_ref());
     let (collateral, verdict) = match Collateral::from_json(&json) {
         Ok(collateral) => {
-            let verdict = verifier.verify(&quote, &collateral, now, &policy);
+            let verdict = match at {
+                None => verifier.verify(&quote, &collateral, now, &policy).map(Accepted::from),
+                Some(at) => verify_at(&verifier, &quote, at, &collateral, now, &policy),
+            };
             (Some(collateral), verdict)
         }
         Err(error) => (None, Err(error)),
     };
     Ok(Judged { quote, collateral, policy, verdict })
+}
+
+fn verify_at(
+    verifier: &Verifier,
+    quote: &[u8],
+    (log, (register, event)): (&Vec<u8>, &(usize, String)),
+    collateral: &Collateral,
+    now: u64,
+    policy: &Policy,
+) -> Result<Accepted, Error> {
+    let (log, boundary) = (EventLog::from_json(log)?, Boundary { register: *register, event });
+    let (claims, at) = verifier.verify_at(quote, &log, boundary, collateral, now, policy)?;
+    let at_boundary = at.registers.get(*register).map(|value| (*register, *value));
+    Ok(Accepted { claims, at_boundary })
 }
 
 /// TCB statuses by their names.
