@@ -1,10 +1,18 @@
 //! How to get a key again, as a slot records it.
 
+use std::sync::LazyLock;
+
 use bulla_crypto::Class;
-use bulla_tee::{Floor, KeyRequest, Outlook, PlatformState};
+use bulla_tee::{Floor, Identity, KeyRequest, Outlook, PlatformState, Tee};
 
 use crate::cbor::is_canonical;
 use crate::vectors::GOOD;
+
+/// Of machines of the vectors.
+static IDENTITIES: LazyLock<Vec<Identity>> = LazyLock::new(|| {
+    let machines = GOOD.iter().filter_map(|vector| vector.reader.machine.as_ref());
+    machines.take(16).map(|machine| machine.identity().unwrap()).collect()
+});
 
 /// Reads the bytes after the first as a request of the kind that the first one says.
 pub fn key_request(data: &[u8]) {
@@ -23,9 +31,7 @@ pub fn key_request(data: &[u8]) {
     assert_eq!(request.encode(), encoded);
     assert!(request.policy().registers().next().is_some(), "bound to nothing");
 
-    let identities =
-        GOOD.iter().filter_map(|vector| vector.reader.machine.as_ref()).map(|machine| machine.identity());
-    for identity in identities.take(16) {
+    for identity in &*IDENTITIES {
         let here = PlatformState::here(identity);
         let changed = here.clone().confirmed().after_microcode_down();
         for platform in [here, changed] {

@@ -11,6 +11,8 @@
 
 mod attest;
 mod cbor;
+#[path = "../../crates/bulla/tests/envelope/described.rs"]
+mod described;
 mod edits;
 mod floor;
 mod header;

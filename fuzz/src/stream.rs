@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 
 use bulla::{Error, Header, Policy, RecipientKey, Sealer, Unsealer};
 
+use crate::described::Machine;
 use crate::edits::Script;
-use crate::vectors::{self, Machine};
+use crate::vectors;
 
 const CHUNK: usize = 64 * 1024;
 const TAG: usize = 16;

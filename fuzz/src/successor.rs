@@ -2,7 +2,7 @@
 
 use bulla::successor::{Request, Upgrade};
 use bulla::{Error, Recipient};
-use bulla_tee::Identity;
+use bulla_tee::{Identity, Tee};
 
 use crate::cbor::is_canonical;
 use crate::vectors;
@@ -19,14 +19,14 @@ pub fn successor(data: &[u8]) {
     assert_eq!(request.encode(), data);
     assert!(data.ends_with(request.quote()));
 
-    let shown = vectors::of_simulated_enclave().reader.machine.as_ref().unwrap().identity();
-    let Identity::Sgx(enclave) = shown else { panic!("an enclave") };
+    let shown = vectors::of_simulated_enclave().reader.machine.as_ref().unwrap().identity().unwrap();
+    let Identity::Sgx(enclave) = &shown else { panic!("an enclave") };
     let upgrade = Upgrade::Measurement(enclave.mrenclave);
     let mut carried = *request.report_data().as_bytes();
-    let recipient = request.accept(shown, &carried, &upgrade).unwrap();
+    let recipient = request.accept(&shown, &carried, &upgrade).unwrap();
     assert_eq!(recipient.to_string().parse::<Recipient>().unwrap(), *recipient);
     let other = Upgrade::Measurement([0; 32]);
-    assert!(matches!(request.accept(shown, &carried, &other), Err(Error::OtherSuccessor { .. })));
+    assert!(matches!(request.accept(&shown, &carried, &other), Err(Error::OtherSuccessor { .. })));
     carried[data.len() % 64] ^= 1;
-    assert!(matches!(request.accept(shown, &carried, &upgrade), Err(Error::RequestForOtherKey)));
+    assert!(matches!(request.accept(&shown, &carried, &upgrade), Err(Error::RequestForOtherKey)));
 }

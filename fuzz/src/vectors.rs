@@ -11,11 +11,9 @@ use serde::Deserialize;
 
 use bulla::{Header, Opener, RecipientKey, Share, Unsealer};
 use bulla_crypto::sha256;
-use bulla_tee::sgx::arch::Attributes;
-use bulla_tee::{
-    DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, SIMULATED_MARKER,
-    SgxIdentity, TdxIdentity, Tee,
-};
+use bulla_tee::Tee;
+
+use crate::described::Machine;
 
 pub(crate) const PUBLIC_PREFIX: &str = "bulla-recipient-1:";
 pub(crate) const PRIVATE_PREFIX: &str = "bulla-recipient-key-1:";
@@ -36,15 +34,6 @@ pub(crate) struct Reader {
     pub(crate) machine: Option<Machine>,
     pub(crate) keys: Vec<RecipientKey>,
     shares: Vec<Share>,
-}
-
-/// A machine that gives one key to every request that is for its identity.
-pub(crate) struct Machine {
-    identity: Identity,
-    key: Vec<u8>,
-    tag: Option<[u8; 16]>,
-    /// What it says when it is asked to bind.
-    request: Option<KeyRequest>,
 }
 
 /// The vectors that open, in the order of their tags.
@@ -71,7 +60,7 @@ pub(crate) fn good(tag: u16) -> &'static Vector {
 
 /// The first vector that a machine opens, and which the enclave of a simulated machine sealed.
 pub(crate) fn of_simulated_enclave() -> &'static Vector {
-    let is = |vector: &&Vector| matches!(&vector.reader.machine, Some(machine) if machine.identity.is_simulated() && machine.request.is_some());
+    let is = |vector: &&Vector| matches!(&vector.reader.machine, Some(machine) if machine.request.is_some() && machine.identity().unwrap().is_simulated());
     GOOD.iter().find(is).unwrap()
 }
 
@@ -112,7 +101,7 @@ impl Reader {
         };
         Self {
             context: described.context,
-            machine: described.machine.map(Machine::new),
+            machine: described.machine,
             keys: described.private_keys.into_iter().map(key).collect(),
             shares: described.shares.into_iter().map(share).collect(),
         }
@@ -125,46 +114,6 @@ impl Reader {
         }
         let unsealer = self.keys.iter().fold(unsealer, Unsealer::key);
         self.shares.iter().fold(unsealer, Unsealer::share)
-    }
-}
-
-impl Machine {
-    fn new(described: DescribedMachine) -> Self {
-        let identity = match described.kind.as_str() {
-            "sgx" => Identity::Sgx(Box::new(described.enclave())),
-            _ => Identity::Tdx(Box::new(described.guest())),
-        };
-        let tag = described.tag.map(|tag| tag.0.try_into().unwrap());
-        Self { identity, key: described.key.0, tag, request: None }
-    }
-
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
-    }
-}
-
-impl Tee for Machine {
-    fn identity(&self) -> Result<Identity, Error> {
-        Ok(self.identity.clone())
-    }
-
-    fn bind(&self, _: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
-        Ok((self.request.clone().unwrap(), DerivedKey::new(self.key.clone())))
-    }
-
-    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error> {
-        let request = match request {
-            KeyRequest::Simulated(request) => request,
-            request => request,
-        };
-        match request {
-            KeyRequest::Sgx(request) if Some(request.machine_tag) != self.tag => Err(Error::OtherMachine),
-            _ => Ok(DerivedKey::new(self.key.clone())),
-        }
-    }
-
-    fn attest(&self, _: &ReportData, _: EvidenceKind<'_>) -> Result<Evidence, Error> {
-        Err(Error::Unsupported { machine: "the machine of the vectors", what: "attest" })
     }
 }
 
@@ -198,7 +147,7 @@ struct Described {
 #[derive(Deserialize)]
 struct DescribedReader {
     context: String,
-    machine: Option<DescribedMachine>,
+    machine: Option<Machine>,
     #[serde(default)]
     private_keys: Vec<(u16, Bytes)>,
     #[serde(default)]
@@ -208,22 +157,6 @@ struct DescribedReader {
 #[derive(Deserialize)]
 struct Opened {
     secret_sha256: String,
-}
-
-#[derive(Deserialize)]
-struct DescribedMachine {
-    kind: String,
-    simulated: bool,
-    key: Bytes,
-    tag: Option<Bytes>,
-    registers: BTreeMap<String, Register>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Register {
-    Number(u64),
-    Bytes(Bytes),
 }
 
 /// Hexadecimal digits.
@@ -236,62 +169,5 @@ impl TryFrom<String> for Bytes {
 
     fn try_from(digits: String) -> Result<Self, Self::Error> {
         hex::decode(digits).map(Self)
-    }
-}
-
-impl DescribedMachine {
-    fn bytes<const N: usize>(&self, name: &str) -> [u8; N] {
-        match self.registers.get(name) {
-            Some(Register::Bytes(bytes)) => bytes.0.as_slice().try_into().unwrap(),
-            Some(Register::Number(_)) => panic!("{name} is bytes"),
-            None => [0; N],
-        }
-    }
-
-    fn number(&self, name: &str) -> u64 {
-        match self.registers.get(name) {
-            Some(Register::Number(value)) => *value,
-            Some(Register::Bytes(_)) => panic!("{name} is a number"),
-            None => 0,
-        }
-    }
-
-    fn enclave(&self) -> SgxIdentity {
-        let small = |name| u16::try_from(self.number(name)).unwrap();
-        SgxIdentity {
-            mrenclave: self.bytes("MRENCLAVE"),
-            mrsigner: self.bytes("MRSIGNER"),
-            isv_prod_id: small("ISVPRODID"),
-            isv_svn: small("ISVSVN"),
-            cpusvn: self.bytes("CPUSVN"),
-            attributes: Attributes {
-                flags: self.number("ATTRIBUTES.FLAGS"),
-                xfrm: self.number("ATTRIBUTES.XFRM"),
-            },
-            misc_select: u32::try_from(self.number("MISCSELECT")).unwrap(),
-            config_id: self.bytes("CONFIGID"),
-            config_svn: small("CONFIGSVN"),
-            isv_family_id: self.bytes("ISVFAMILYID"),
-            isv_ext_prod_id: self.bytes("ISVEXTPRODID"),
-        }
-    }
-
-    fn guest(&self) -> TdxIdentity {
-        let mut tee_tcb_svn = [0; 16];
-        if self.simulated {
-            *tee_tcb_svn.last_chunk_mut().unwrap() = SIMULATED_MARKER;
-        }
-        TdxIdentity {
-            mrtd: self.bytes("MRTD"),
-            rtmr: ["RTMR0", "RTMR1", "RTMR2", "RTMR3"].map(|name| self.bytes(name)),
-            mrconfigid: self.bytes("MRCONFIGID"),
-            mrowner: self.bytes("MROWNER"),
-            mrownerconfig: self.bytes("MROWNERCONFIG"),
-            mrservicetd: self.bytes("MRSERVICETD"),
-            attributes: 0,
-            xfam: 0,
-            tee_tcb_svn,
-            mrseam: [0; 48],
-        }
     }
 }

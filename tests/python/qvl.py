@@ -1,9 +1,9 @@
 """Intel's own quote verification library, asked for its verdict: one question a line on standard input, one answer a line on
 standard output, both JSON.
 
-A question has the `quote` in hex, the `collateral` as the Provisioning Certification Service's items, and the time `now`. The
-answer has the status of each of the library's steps by the library's names, what it read of an enclave's report, and the names
-of the platform, which this script reads.
+A question has the `quote` in hex, the `collateral` as the Provisioning Certification Service's items, the time `now`, and whether
+the `level` by `levels.py` is wanted. The answer has the status of each of the library's steps by the library's names, what it read of an enclave's report, the names of the
+platform, which this script reads, and that level.
 
 The library leaves some to its callers: to take the PCK chain out of the quote, to cut padding off, to have a root in each chain.
 """
@@ -14,6 +14,7 @@ import json
 import re
 import sys
 
+import levels
 from sgx_dcap_quote_verify import verify
 
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----\s*", re.DOTALL)
@@ -57,13 +58,16 @@ def without_padding(quote: bytes) -> bytes:
     return quote[:end] if not any(quote[end:]) else quote
 
 
-def platform(leaf: str) -> dict:
-    """The names of the platform, which the library reads but does not tell."""
+def der_of(leaf: str) -> bytes:
     found = CERTIFICATE.fullmatch(leaf)
     try:
-        der = base64.b64decode(found[1]) if found else b""
+        return base64.b64decode(found[1]) if found else b""
     except ValueError:
-        der = b""
+        return b""
+
+
+def platform(der: bytes) -> dict:
+    """The names of the platform, which the library reads but does not tell."""
     names = {}
     for name, (arc, length) in NAMES.items():
         before = bytes.fromhex("060a2a864886f84d010d01") + bytes([arc, 4, length])
@@ -75,6 +79,15 @@ def platform(leaf: str) -> dict:
 def with_root(chain: str, root: str, others: int) -> str:
     """The root completes a chain that has but the others."""
     return chain + root if len(CERTIFICATE.findall(chain)) == others else chain
+
+
+def level(question: dict, quote: bytes, leaf: bytes):
+    """If it is asked for, and only of evidence that was found to be in order."""
+    if not question["level"]:
+        return None
+    qe_report = signed_length(quote) + BEFORE_AUTH[quote[0]] - 448
+    items = question["collateral"]
+    return levels.level(leaf, quote, quote[qe_report:], items["tcb_info"], items["qe_identity"])
 
 
 def moment(now: int) -> datetime.datetime:
@@ -121,7 +134,8 @@ def answer(question: dict, root: str) -> dict:
     report = found.enclave_report
     return {
         "steps": [step.name.removeprefix("STATUS_") for step in steps],
-        "platform": platform(leaf),
+        "platform": platform(der_of(leaf)),
+        "level": level(question, quote, der_of(leaf)),
         "report": report
         and {
             "cpusvn": report.cpu_svn.hex(),

@@ -179,19 +179,19 @@ pub(crate) fn walk<'a>(
     root: &Root<'_>,
 ) -> Result<Vec<Certificate<'a>>, Error> {
     let fault = |fault, detail: &str| Error::item(item, fault, detail);
-    // The root itself was read before.
-    let chain = match chain.split_last() {
+    // The root itself was read before, and stands there once.
+    let (chain, ends_at_root) = match chain.split_last() {
         Some((last, below)) if root.certificate.as_ref().is_some_and(|root| root.der() == last.as_ref()) => {
-            below
+            (below, true)
         }
-        _ => chain,
+        _ => (chain, false),
     };
     let mut certificates = Vec::new();
     for der in chain {
         let certificate = Certificate::parse(der);
         certificates.push(certificate.ok_or_else(|| fault(ItemFault::Chain, "a certificate is malformed"))?);
     }
-    let last = certificates.pop_if(|last| last.issuer() == last.subject());
+    let last = certificates.pop_if(|last| !ends_at_root && last.issuer() == last.subject());
     let leaf_fits = certificates.first().is_some_and(|leaf| leaf.x509.is_ca() == shape.leaf_is_ca);
     let issuers_fit = certificates.iter().skip(1).all(|issuer| issuer.x509.is_ca());
     if certificates.len() != shape.below || !leaf_fits || !issuers_fit {
@@ -261,6 +261,20 @@ impl<'a> Crl<'a> {
     pub(crate) fn window(&self) -> (u64, u64) {
         let from = unix(self.list.last_update());
         (from, self.list.next_update().map_or(from, unix))
+    }
+
+    /// Its number; zero where it has none.
+    pub(crate) fn number(&self) -> Result<u128, Error> {
+        let Some(number) = self.list.crl_number() else {
+            return Ok(0);
+        };
+        let too_large = |_| Error::item(self.item, ItemFault::Parse, "its number is above 128 bits");
+        number.try_into().map_err(too_large)
+    }
+
+    /// Who issued it, for people.
+    pub(crate) fn issuer_name(&self) -> String {
+        self.list.issuer().to_string()
     }
 
     /// How many certificates it revokes.

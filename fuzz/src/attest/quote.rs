@@ -117,7 +117,7 @@ fn judge(quote: &[u8], good: &Good) -> Option<Claims> {
         "by what is remembered"
     );
     let id = CollateralId::of_quote(quote);
-    let outline = Outline::of_quote(quote, Some(&good.collateral));
+    let outline = Outline::of(quote, Some(&good.collateral));
     for error in id.as_ref().err().into_iter().chain(outline.as_ref().err()) {
         refused(error);
     }

@@ -1,6 +1,7 @@
 //! What counts as agreement.
 //!
 //! - Both accept: the levels are equal, and so are the platform's names and an enclave's report.
+//! - bulla accepts: level and advisories are also those of Intel's description, whether or not the library knows the level.
 //! - Both refuse.
 //! - bulla refuses by policy, Intel's library has none: the levels are equal.
 //! - bulla refuses and Intel's library accepts: the code is in [`STRICTER`], and the input is of the kind that stands there.
@@ -9,6 +10,7 @@
 //!
 //! Anything else is a disagreement.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use bulla_attest::{Claims, Error, TcbStatus};
@@ -17,7 +19,7 @@ use serde_json::Value;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use crate::inputs::Input;
-use crate::qvl::{Answer, Names, Report};
+use crate::qvl::{Answer, Level, Names, Report};
 
 /// Where bulla is stricter on purpose.
 struct Stricter {
@@ -177,6 +179,7 @@ pub(crate) fn judge(input: &Input, ours: &Result<Claims, Error>, theirs: &Answer
         Err(error) => return judge_refusal(input, error, verdict),
     };
     same_platform(claims, &theirs.platform)?;
+    same_advisories(claims, theirs.level.as_ref())?;
     match verdict {
         Verdict::Level(level) => {
             same_level(claims.tcb.status, level)?;
@@ -245,6 +248,16 @@ fn has_newer_module(input: &Input, platform: &Names) -> bool {
 
 fn same_level(ours: TcbStatus, theirs: TcbStatus) -> Result<(), String> {
     if ours == theirs { Ok(()) } else { Err(format!("{ours} is {theirs} to Intel's library")) }
+}
+
+/// Of what is accepted, also where the library does not say: by Intel's description.
+fn same_advisories(claims: &Claims, theirs: Option<&Level>) -> Result<(), String> {
+    let theirs = theirs.ok_or("there is no level by Intel's description")?;
+    let advisories: BTreeSet<_> = claims.tcb.advisory_ids.iter().collect();
+    if claims.tcb.status.as_str() == theirs.status && advisories.into_iter().eq(&theirs.advisories) {
+        return Ok(());
+    }
+    Err(format!("{:?} is {theirs:?} by Intel's description", claims.tcb))
 }
 
 fn same_platform(claims: &Claims, theirs: &Names) -> Result<(), String> {

@@ -23,8 +23,17 @@ pub(crate) struct Answer {
     pub(crate) steps: [String; 4],
     /// As `qvl.py` reads them in the PCK certificate.
     pub(crate) platform: Names,
+    /// If it was asked for, and there is one.
+    pub(crate) level: Option<Level>,
     /// An enclave's report, of version 3 only.
     pub(crate) report: Option<Report>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Level {
+    pub(crate) status: String,
+    /// In their order, once each.
+    pub(crate) advisories: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,11 +75,13 @@ impl Qvl {
         Self { process, questions, answers: BufReader::new(answers) }
     }
 
-    pub(crate) fn ask(&mut self, input: &Input) -> Answer {
+    /// With the level by `levels.py`, of evidence that is in order.
+    pub(crate) fn ask(&mut self, input: &Input, level: bool) -> Answer {
         let question = json!({
             "quote": hex::encode(&input.quote),
             "collateral": input.collateral,
             "now": input.now,
+            "level": level,
         });
         writeln!(self.questions, "{question}").unwrap();
         let mut line = String::new();

@@ -170,6 +170,7 @@ fn pck_chain(base: &Input, layout: &Layout) -> Vec<Input> {
         with("N31 eight leaves", &[leaf; 8]),
         with("N31 50 leaves", &[leaf; 50]),
         with("N31 more CAs", &[leaf, ca, root, ca, ca, ca]),
+        with("N31 root twice", &[leaf, ca, root, root]),
         with("altered root", &[leaf, ca, &flipped(root, root.len() - 1)]),
         with("altered CA", &[leaf, &flipped(ca, ca.len() - 1), root]),
     ];

@@ -7,7 +7,7 @@ use bulla_tee::Tee;
 
 use crate::machine::{TestMachine, here, program};
 use crate::surgery::{Fields, Parts, edited};
-use crate::vectors::Machine;
+use crate::vectors;
 
 #[track_caller]
 fn assert_refused(tee: &dyn Tee, context: &str, envelope: &[u8], class: Class, text: &str) {
@@ -89,7 +89,7 @@ fn an_update_keeps_the_secret() {
 #[test]
 fn simulated_and_real_never_mix() {
     let sealed = bulla::seal(&here(), "test", b"secret").unwrap();
-    let real = Machine::real();
+    let real = vectors::real();
     let text = "needs a sim machine, and the one at hand is sgx";
     assert_refused(&real, "test", &sealed, Class::Refused, text);
 

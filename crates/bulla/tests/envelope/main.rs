@@ -4,6 +4,7 @@
 
 mod change;
 mod damage;
+mod described;
 mod edited;
 mod file;
 mod hostile;

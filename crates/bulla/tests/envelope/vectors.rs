@@ -1,6 +1,5 @@
 //! The committed vectors, which hold the format still. `tests/python/envelope.py` says what stands in them.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -9,11 +8,8 @@ use serde::Deserialize;
 
 use bulla::{Error, Floor, Kem, Opened, Origin, Recipient, RecipientKey, Share, Unsealer};
 use bulla_crypto::{SecretBytes, sha256};
-use bulla_tee::sgx::arch::Attributes;
-use bulla_tee::{
-    DerivedKey, Error as MachineError, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData,
-    SgxIdentity, TdxIdentity, Tee,
-};
+
+use crate::described::{Machine, Register};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,119 +68,14 @@ struct Outcome {
     origin: String,
 }
 
-/// A machine that gives one key to every request that is for its identity.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Machine {
-    kind: String,
-    simulated: bool,
-    key: String,
-    tag: Option<String>,
-    registers: BTreeMap<String, Register>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum Register {
-    Number(u64),
-    Bytes(String),
-}
-
-impl Machine {
-    /// The machine of the plainest vector, on a real processor.
-    pub(crate) fn real() -> Self {
-        let text = fs::read(directory().join("good_one_chunk.json")).unwrap();
-        let vector: Vector = serde_json::from_slice(&text).unwrap();
-        let mut machine = vector.reader.machine.unwrap();
-        let Some(Register::Bytes(cpusvn)) = machine.registers.get_mut("CPUSVN") else { panic!("no CPUSVN") };
-        cpusvn.replace_range(16.., "0000000000000000");
-        machine
-    }
-
-    fn bytes<const N: usize>(&self, name: &str) -> [u8; N] {
-        match self.registers.get(name) {
-            None => [0; N],
-            Some(Register::Bytes(digits)) => hex::decode(digits).unwrap().try_into().unwrap(),
-            Some(Register::Number(_)) => panic!("{name} is bytes"),
-        }
-    }
-
-    fn number(&self, name: &str) -> u64 {
-        match self.registers.get(name) {
-            None => 0,
-            Some(Register::Number(value)) => *value,
-            Some(Register::Bytes(_)) => panic!("{name} is a number"),
-        }
-    }
-
-    fn enclave(&self) -> SgxIdentity {
-        let small = |name| u16::try_from(self.number(name)).unwrap();
-        SgxIdentity {
-            mrenclave: self.bytes("MRENCLAVE"),
-            mrsigner: self.bytes("MRSIGNER"),
-            isv_prod_id: small("ISVPRODID"),
-            isv_svn: small("ISVSVN"),
-            cpusvn: self.bytes("CPUSVN"),
-            attributes: Attributes {
-                flags: self.number("ATTRIBUTES.FLAGS"),
-                xfrm: self.number("ATTRIBUTES.XFRM"),
-            },
-            misc_select: self.number("MISCSELECT") as u32,
-            config_id: self.bytes("CONFIGID"),
-            config_svn: small("CONFIGSVN"),
-            isv_family_id: self.bytes("ISVFAMILYID"),
-            isv_ext_prod_id: self.bytes("ISVEXTPRODID"),
-        }
-    }
-
-    fn guest(&self) -> TdxIdentity {
-        let mut tee_tcb_svn = [0; 16];
-        if self.simulated {
-            tee_tcb_svn[8..].copy_from_slice(&bulla_tee::SIMULATED_MARKER);
-        }
-        TdxIdentity {
-            mrtd: self.bytes("MRTD"),
-            rtmr: ["RTMR0", "RTMR1", "RTMR2", "RTMR3"].map(|name| self.bytes(name)),
-            mrconfigid: self.bytes("MRCONFIGID"),
-            mrowner: self.bytes("MROWNER"),
-            mrownerconfig: self.bytes("MROWNERCONFIG"),
-            mrservicetd: self.bytes("MRSERVICETD"),
-            attributes: 0,
-            xfam: 0,
-            tee_tcb_svn,
-            mrseam: [0; 48],
-        }
-    }
-}
-
-impl Tee for Machine {
-    fn identity(&self) -> Result<Identity, MachineError> {
-        Ok(match self.kind.as_str() {
-            "sgx" => Identity::Sgx(Box::new(self.enclave())),
-            _ => Identity::Tdx(Box::new(self.guest())),
-        })
-    }
-
-    fn bind(&self, _: &Policy) -> Result<(KeyRequest, DerivedKey), MachineError> {
-        panic!("vectors are only opened")
-    }
-
-    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, MachineError> {
-        let request = match request {
-            KeyRequest::Simulated(request) => request,
-            request => request,
-        };
-        match request {
-            KeyRequest::Sgx(request) if Some(hex::encode(request.machine_tag)) != self.tag => {
-                Err(MachineError::OtherMachine)
-            }
-            _ => Ok(DerivedKey::new(hex::decode(&self.key).unwrap())),
-        }
-    }
-
-    fn attest(&self, _: &ReportData, _: EvidenceKind<'_>) -> Result<Evidence, MachineError> {
-        panic!("vectors are only opened")
-    }
+/// The machine of the plainest vector, on a real processor.
+pub(crate) fn real() -> Machine {
+    let text = fs::read(directory().join("good_one_chunk.json")).unwrap();
+    let vector: Vector = serde_json::from_slice(&text).unwrap();
+    let mut machine = vector.reader.machine.unwrap();
+    let Some(Register::Bytes(cpusvn)) = machine.registers.get_mut("CPUSVN") else { panic!("no CPUSVN") };
+    cpusvn.replace_range(16.., "0000000000000000");
+    machine
 }
 
 fn directory() -> PathBuf {
