@@ -26,6 +26,8 @@ impl Effort {
 /// Does its work once each time it is called.
 pub(crate) struct Subject<'a> {
     name: String,
+    /// What comes before each call and is not its work.
+    preparation: Option<Box<dyn FnMut() + 'a>>,
     work: Box<dyn FnMut() + 'a>,
 }
 
@@ -38,11 +40,24 @@ pub(crate) struct Cost {
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Self {
-        Self { name: name.into(), work: Box::new(work) }
+        Self { name: name.into(), preparation: None, work: Box::new(work) }
+    }
+
+    /// One call makes a turn, after its preparation.
+    pub(crate) fn prepared(
+        name: impl Into<String>,
+        preparation: impl FnMut() + 'a,
+        work: impl FnMut() + 'a,
+    ) -> Self {
+        Self { name: name.into(), preparation: Some(Box::new(preparation)), work: Box::new(work) }
     }
 
     /// How many calls make a turn.
     fn calls(&mut self, clock: Clock, turn: Duration) -> u32 {
+        if self.preparation.is_some() {
+            self.turn(clock, 1);
+            return 1;
+        }
         (self.work)();
         let mut calls = 1;
         loop {
@@ -55,6 +70,9 @@ impl<'a> Subject<'a> {
     }
 
     fn turn(&mut self, clock: Clock, calls: u32) -> Duration {
+        if let Some(prepare) = &mut self.preparation {
+            prepare();
+        }
         clock.time(&mut || (0..calls).for_each(|_| (self.work)()))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dcap_qvl::{QeIdentity, TcbInfo};
 use rustls_pki_types::CertificateDer;
 
-use crate::collateral::{Chains, pck_leaf, qe_identity, tcb_info};
+use crate::collateral::{Chains, pck_leaf, qe_identity, read_before, tcb_info};
 use crate::crypto::is_signed_raw;
 use crate::document::Head;
 use crate::endorsement::Window;
@@ -106,6 +106,46 @@ pub(crate) fn check_platform(
     Ok(Checked { root: top.der().to_vec(), platform, tcb_info, qe_identity, window: dates.window })
 }
 
+/// A set of collateral without a quote: all that [`check`] asks of it. Returns when all of it is good.
+pub(crate) fn check_collateral(
+    collateral: &Collateral,
+    now: u64,
+    anchor: &TrustAnchor,
+) -> Result<Window, Error> {
+    let set = collateral.items()?;
+    let read = collateral.read()?;
+    let chains = read_before(&read.chains, || Chains::decode(set))?;
+    let root = Root::find(anchor, chains.ders());
+    let mut dates = Dates { now, window: Window::ALWAYS };
+
+    let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
+    let tcb_signer = walk_chain(item, &chains.tcb_info, SIGNER, &root)?;
+    check_document(item, &tcb_signer, &set.tcb_info, signature, &read.tcb_head, &mut dates)?;
+    let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
+    let qe_signer = walk_chain(item, &chains.qe_identity, SIGNER, &root)?;
+    check_document(item, &qe_signer, &set.qe_identity, signature, &read.qe_head, &mut dates)?;
+    read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
+    read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
+
+    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
+    let top = root.certificate(Item::RootCrl)?;
+    dates.window.narrow(top.window());
+    root_crl.check_issuer(top)?;
+    dates.check(Item::RootCrl, root_crl.window())?;
+    let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
+    let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
+    for issuer in &crl_issuer {
+        pck_crl.check_issuer(issuer)?;
+        root_crl.check_revoked("the authority that issues PCK certificates", issuer)?;
+    }
+    dates.check(Item::PckCrl, pck_crl.window())?;
+    dates.check_certificates(Item::PckCrl, &crl_issuer)?;
+    for signer in tcb_signer.iter().chain(&qe_signer) {
+        root_crl.check_revoked("the authority that signed the collateral", signer)?;
+    }
+    Ok(dates.window)
+}
+
 /// Judges dates, and keeps when all that it judged are good.
 struct Dates {
     now: u64,
@@ -152,11 +192,6 @@ fn check_document(
     dates.check(item, head.window(item)?)?;
     dates.check_certificates(item, signer)?;
     Ok(head)
-}
-
-/// What was read before; where that failed, the reason is found by reading again.
-fn read_before<T>(before: &Option<Arc<T>>, read: impl FnOnce() -> Result<T, Error>) -> Result<Arc<T>, Error> {
-    before.as_ref().map_or_else(|| read().map(Arc::new), |before| Ok(before.clone()))
 }
 
 /// PCK key → QE report → attestation key → header and body.

@@ -26,6 +26,20 @@ pub struct Claims {
     /// Whether the evidence was made on the very machine that judged it: its processor knew its own MAC, and `platform` is what
     /// its own verified quote says (R35). Of a quote it is never known this way: compare `platform`.
     pub local: bool,
+    /// At which time, with collateral of when, and above which floor it was judged: for whoever asks for a minimum of these.
+    /// The TCB evaluation number is in `tcb`.
+    pub basis: Basis,
+}
+
+/// What a verdict rests on beside evidence and policy. Times are Unix seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// The time that was taken for now: a clock's word (R30).
+    pub time: u64,
+    /// The latest issue of an item of the collateral: a time that a signature proves. `None` where nothing in it says so.
+    pub issued: Option<u64>,
+    /// The lowest acceptable time, if the verifier has a floor ([`Verifier::with_floor`](crate::Verifier::with_floor)).
+    pub floor: Option<u64>,
 }
 
 impl Claims {

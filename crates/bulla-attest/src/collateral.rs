@@ -1,6 +1,19 @@
 //! What a verifier needs besides the evidence. For a quote: TCB info, QE identity and revocation lists, with their issuers.
 //! For a SEV-SNP report: the certificates of its key, and a revocation list.
+//!
+//! A [`Collateral`] is a set of items for one kind of platform ([`CollateralId`]). What a set that verified says about
+//! itself is in its [`Facts`], and a [`Floor`] holds the newest editions that were seen, below which nothing is accepted
+//! any more. A [`Bundle`] carries sets to where no service can be reached.
 
+mod bundle;
+mod facts;
+mod floor;
+mod item;
+mod piece;
+#[cfg(feature = "pcs")]
+mod store;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
@@ -16,6 +29,16 @@ use crate::levels::highest_first;
 use crate::pki::{Certificate, Crl, decode_pem};
 use crate::quote::Quote;
 use crate::snp::{AmdCollateralId, SnpSet, looks_like_report};
+
+pub use bundle::Bundle;
+pub use facts::{Facts, ItemFacts};
+pub use floor::{Floor, Minimum};
+#[cfg(feature = "pcs")]
+pub(crate) use item::lower;
+pub use item::{Edition, ItemId, UnknownItem};
+pub(crate) use piece::Piece;
+#[cfg(feature = "pcs")]
+pub use store::{Directory, Failure, FloorMemory, Imported, ItemStatus, SetStatus, Status, Store};
 
 /// One set of collateral, complete but not verified: [`Verifier::verify`](crate::Verifier::verify) does that.
 ///
@@ -38,6 +61,7 @@ struct IntelSet {
     digest: [u8; 32],
     /// When it is first needed.
     read: OnceLock<Read>,
+    facts: OnceLock<Option<Facts>>,
 }
 
 impl PartialEq for IntelSet {
@@ -137,7 +161,16 @@ impl Collateral {
         Ok(self.windows()?.into_iter().map(|(_, until)| until).min().unwrap_or(0))
     }
 
-    fn intel(items: QuoteCollateralV3) -> Self {
+    /// For which kind of quotes a set says it is. Nothing of it is verified.
+    ///
+    /// # Errors
+    /// `tcb_info.*`, `qe_identity.*` and `pck_crl.*` if it cannot be read; `collateral.wrong_kind` for a SEV-SNP report's set.
+    pub fn intel_id(&self) -> Result<CollateralId, Error> {
+        Ok(*self.facts()?.id())
+    }
+
+    /// A set for a quote, put together from its items.
+    pub(crate) fn intel(items: QuoteCollateralV3) -> Self {
         let parts: [&[u8]; 9] = [
             items.pck_crl_issuer_chain.as_bytes(),
             &items.root_ca_crl,
@@ -154,7 +187,12 @@ impl Collateral {
             hasher.update(&(part.len() as u64).to_be_bytes());
             hasher.update(part);
         }
-        Self(Set::Intel(Box::new(IntelSet { items, digest: hasher.finish(), read: OnceLock::new() })))
+        Self(Set::Intel(Box::new(IntelSet {
+            items,
+            digest: hasher.finish(),
+            read: OnceLock::new(),
+            facts: OnceLock::new(),
+        })))
     }
 
     /// The set for a quote.
@@ -165,6 +203,16 @@ impl Collateral {
     /// What was read from the set for a quote.
     pub(crate) fn read(&self) -> Result<&Read, Error> {
         self.intel_set().map(|set| set.read.get_or_init(|| Read::new(&set.items)))
+    }
+
+    /// What the set for a quote says about itself.
+    pub(crate) fn facts(&self) -> Result<&Facts, Error> {
+        match self.intel_set()?.facts.get_or_init(|| Facts::of_intel(self).ok()) {
+            Some(facts) => Ok(facts),
+            None => {
+                Err(Facts::of_intel(self).err().unwrap_or(Error::CollateralIncomplete("a readable item")))
+            }
+        }
     }
 
     /// SHA-256 over every item of the set for a quote, with its length: equal for equal sets, and for no others.
@@ -192,20 +240,32 @@ impl Collateral {
             Set::Intel(set) => &set.items,
             Set::Amd(set) => return set.windows(),
         };
+        let read = self.read()?;
+        let document = |item, head: &_, text: &str| {
+            read_before(head, || Head::parse(item, text)).and_then(|head| head.window(item))
+        };
         let mut windows = vec![
-            Head::parse(Item::TcbInfo, &set.tcb_info)?.window(Item::TcbInfo)?,
-            Head::parse(Item::QeIdentity, &set.qe_identity)?.window(Item::QeIdentity)?,
+            document(Item::TcbInfo, &read.tcb_head, &set.tcb_info)?,
+            document(Item::QeIdentity, &read.qe_head, &set.qe_identity)?,
             Crl::parse(Item::PckCrl, &set.pck_crl)?.window(),
             Crl::parse(Item::RootCrl, &set.root_ca_crl)?.window(),
         ];
-        let Chains { tcb_info, qe_identity, pck_crl } = Chains::decode(set)?;
-        let chains = [(Item::TcbInfo, tcb_info), (Item::QeIdentity, qe_identity), (Item::PckCrl, pck_crl)];
-        for (item, chain) in &chains {
-            for der in chain {
-                windows.push(Certificate::of(*item, der)?.window());
-            }
-        }
+        windows.extend(self.issuers_windows()?);
         Ok(windows)
+    }
+
+    /// Of the certificates in the set for a quote.
+    fn issuers_windows(&self) -> Result<Vec<(u64, u64)>, Error> {
+        let chains = read_before(&self.read()?.chains, || Chains::decode(self.items()?))?;
+        let Chains { tcb_info, qe_identity, pck_crl } = chains.as_ref();
+        let chains = [(Item::TcbInfo, tcb_info), (Item::QeIdentity, qe_identity), (Item::PckCrl, pck_crl)];
+        // Mostly the same ones.
+        let mut certificates = BTreeMap::new();
+        for (item, chain) in chains {
+            certificates.extend(chain.iter().map(|der| (der.as_ref(), item)));
+        }
+        let window = |(der, item)| Ok(Certificate::of(item, der)?.window());
+        certificates.into_iter().map(window).collect()
     }
 }
 
@@ -230,6 +290,14 @@ impl Read {
             qe_identity: qe_identity(&set.qe_identity).ok().map(Arc::new),
         }
     }
+}
+
+/// What was read before; where that failed, the reason is found by reading again.
+pub(crate) fn read_before<T>(
+    before: &Option<Arc<T>>,
+    read: impl FnOnce() -> Result<T, Error>,
+) -> Result<Arc<T>, Error> {
+    before.as_ref().map_or_else(|| read().map(Arc::new), |before| Ok(before.clone()))
 }
 
 /// The whole document, as the library will read it, with the highest level first.

@@ -22,6 +22,8 @@ pub(crate) struct Head {
     #[serde(default)]
     pub(crate) id: String,
     pub(crate) version: u32,
+    #[serde(default)]
+    pub(crate) tcb_evaluation_data_number: u32,
     issue_date: String,
     next_update: String,
     /// In a TCB info only.

@@ -1,6 +1,7 @@
 //! Why evidence was refused.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bulla_crypto::Class;
 
@@ -158,6 +159,79 @@ pub enum Error {
         detail: String,
     },
 
+    /// An item is older than what was seen before, or than what is set (R29).
+    #[error(
+        "{item} is {found}, and {wanted}: an older set was delivered; fetch from the vendor's own service"
+    )]
+    CollateralRollback {
+        /// Which item, by its name in a store.
+        item: String,
+        /// The floor.
+        wanted: String,
+        /// The item's edition.
+        found: String,
+    },
+
+    /// A service of collateral did not deliver.
+    #[error("{detail}")]
+    Service {
+        /// In which way.
+        fault: ServiceFault,
+        /// Who was asked for what, and what came of it.
+        detail: String,
+        /// After how many seconds it wants to be asked again, if it said so.
+        retry_after: Option<u64>,
+    },
+
+    /// A fetch failed for somebody else, who asked for the same at the same time or not long ago.
+    #[error("{0}")]
+    Remembered(Arc<Self>),
+
+    /// A bundle of collateral cannot be taken.
+    #[error("the bundle {detail}")]
+    Bundle {
+        /// Why not.
+        fault: BundleFault,
+        /// What is wrong with it.
+        detail: String,
+    },
+
+    /// The clock is behind a time that a signature proves, or that is set (R30).
+    #[error("the clock says {now} (Unix time), and it is at least {floor}: set the clock")]
+    ClockBelowFloor {
+        /// What the clock says.
+        now: u64,
+        /// The lowest acceptable time.
+        floor: u64,
+    },
+
+    /// What was remembered about collateral cannot be read.
+    #[error(
+        "the remembered floor cannot be read: {0}; it is never taken for empty: restore it, or remove it by hand"
+    )]
+    FloorDamaged(String),
+
+    /// A floor was remembered under another root.
+    #[error("the remembered floor belongs to another trust anchor: give each anchor a store of its own")]
+    FloorOtherRoot,
+
+    /// A file of a store is not one that only this user can have written.
+    #[error("{path} {why}: it is not used")]
+    StoreUnsafe {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+
+    /// A file of a store cannot be read or written.
+    #[error("{0}")]
+    Store(String),
+
+    /// A setting of a client or a store is wrong.
+    #[error("{0}")]
+    Setting(String),
+
     /// A trust anchor is not a certificate.
     #[error("the trust anchor is not one DER certificate")]
     Anchor,
@@ -296,6 +370,46 @@ pub enum ItemFault {
     Expired,
 }
 
+/// In which way a service of collateral did not deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServiceFault {
+    /// No connection, no trusted TLS, or nothing in time.
+    Unreachable,
+    /// It sends elsewhere, where nobody follows.
+    Redirect,
+    /// It answers with more than such an answer can be (R31).
+    TooLarge,
+    /// It answers with something else than was asked for.
+    Malformed,
+    /// It wants other credentials.
+    Denied,
+    /// It does not know the platform.
+    Unknown,
+    /// It has retired the TCB evaluation number that was asked for.
+    Retired,
+    /// It is busy for longer than anybody waits here.
+    Busy,
+    /// It failed, or understood the question differently.
+    Failed,
+}
+
+/// Why a bundle of collateral cannot be taken. Its sets are judged one by one, with reasons of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BundleFault {
+    /// Not in the known layout.
+    Parse,
+    /// Above 16 MiB (R31).
+    TooLarge,
+    /// Of a version that is not known here.
+    Version,
+    /// There is nothing in it.
+    Empty,
+    /// An item lacks others that it needs.
+    Incomplete,
+}
+
 /// A rule of a [`Policy`](crate::Policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -382,6 +496,16 @@ impl Error {
             Self::CollateralUnavailable(_) => "collateral.unavailable",
             Self::EventLog { fault, .. } => fault.code(),
             Self::RaTls { fault, .. } => fault.code(),
+            Self::CollateralRollback { .. } => "collateral.rollback",
+            Self::Service { fault, .. } => fault.code(),
+            Self::Remembered(error) => error.code(),
+            Self::Bundle { fault, .. } => fault.code(),
+            Self::ClockBelowFloor { .. } => "clock.below_floor",
+            Self::FloorDamaged(_) => "floor.damaged",
+            Self::FloorOtherRoot => "floor.other_root",
+            Self::StoreUnsafe { .. } => "store.unsafe",
+            Self::Store(_) => "store.io",
+            Self::Setting(_) => "usage.collateral",
             Self::Anchor => "usage.trust_anchor",
             Self::UnknownStatus(_) => "usage.tcb_status",
             Self::PolicyFile(_) => "usage.policy",
@@ -415,6 +539,14 @@ impl Error {
             | Self::CollateralKind { .. }
             | Self::ReportData => Class::Refused,
             Self::CollateralUnavailable(_) => Class::Peer,
+            Self::CollateralRollback { .. } => Class::TooOld,
+            Self::Service { fault, .. } => fault.class(),
+            Self::Remembered(error) => error.class(),
+            Self::Bundle { .. } | Self::FloorDamaged(_) => Class::Damaged,
+            Self::ClockBelowFloor { .. } => Class::Unavailable,
+            Self::StoreUnsafe { .. } => Class::Refused,
+            Self::Store(_) => Class::Other,
+            Self::FloorOtherRoot | Self::Setting(_) => Class::Usage,
             Self::Anchor | Self::UnknownStatus(_) | Self::PolicyFile(_) => Class::Usage,
         }
     }
@@ -441,6 +573,18 @@ impl Error {
 
     pub(crate) fn ra_tls(fault: RaTlsFault, detail: impl Into<String>) -> Self {
         Self::RaTls { fault, detail: plain(detail) }
+    }
+
+    /// What failed, whoever it failed for: itself, or the error in [`Error::Remembered`].
+    pub fn first(&self) -> &Self {
+        match self {
+            Self::Remembered(error) => error.first(),
+            error => error,
+        }
+    }
+
+    pub(crate) fn rollback(item: crate::collateral::ItemId, wanted: String, found: String) -> Self {
+        Self::CollateralRollback { item: item.to_string(), wanted, found }
     }
 
     pub(crate) fn item(item: Item, fault: ItemFault, detail: impl Into<String>) -> Self {
@@ -556,6 +700,48 @@ impl ItemFault {
             | Self::TcbMismatch
             | Self::ChipMismatch
             | Self::NotYetValid => Class::Refused,
+        }
+    }
+}
+
+impl ServiceFault {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "collateral.service.unreachable",
+            Self::Redirect => "collateral.service.redirect",
+            Self::TooLarge => "collateral.service.too_large",
+            Self::Malformed => "collateral.service.malformed",
+            Self::Denied => "collateral.service.denied",
+            Self::Unknown => "collateral.service.unknown_platform",
+            Self::Retired => "collateral.service.retired",
+            Self::Busy => "collateral.service.busy",
+            Self::Failed => "collateral.service.failed",
+        }
+    }
+
+    const fn class(self) -> Class {
+        match self {
+            Self::Retired => Class::TooOld,
+            Self::Unreachable
+            | Self::Redirect
+            | Self::TooLarge
+            | Self::Malformed
+            | Self::Denied
+            | Self::Unknown
+            | Self::Busy
+            | Self::Failed => Class::Peer,
+        }
+    }
+}
+
+impl BundleFault {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Parse => "bundle.parse",
+            Self::TooLarge => "bundle.too_large",
+            Self::Version => "bundle.version",
+            Self::Empty => "bundle.empty",
+            Self::Incomplete => "bundle.incomplete",
         }
     }
 }

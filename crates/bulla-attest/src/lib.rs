@@ -58,7 +58,7 @@
 mod anchor;
 mod check;
 mod claims;
-mod collateral;
+pub mod collateral;
 mod crypto;
 mod document;
 mod endorsement;
@@ -68,6 +68,8 @@ mod explain;
 mod levels;
 mod memory;
 mod outline;
+#[cfg(feature = "pcs")]
+pub mod pcs;
 mod pki;
 mod policy;
 mod quote;
@@ -80,10 +82,10 @@ mod status;
 mod verify;
 
 pub use anchor::TrustAnchor;
-pub use claims::{AmdPlatform, AmdProduct, Claims, IntelPlatform, Platform};
+pub use claims::{AmdPlatform, AmdProduct, Basis, Claims, IntelPlatform, Platform};
 pub use collateral::{Collateral, CollateralId, CollateralSource, IntelCollateralId, PckCa, TeeKind};
 pub use crypto::{forget_signatures, signatures_verified};
-pub use error::{Error, Item, ItemFault, ParseFault, ReportFault, Rule};
+pub use error::{BundleFault, Error, Item, ItemFault, ParseFault, ReportFault, Rule, ServiceFault};
 pub use event_log::{AtBoundary, Boundary, Event, EventLog, EventLogFault, MatchedLog};
 pub use memory::Remembered;
 pub use outline::{Outline, Signer};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::{Error, Item, ItemFault, ParseFault, ReportFault, Rule};
+use crate::error::{BundleFault, Error, Item, ItemFault, ParseFault, ReportFault, Rule, ServiceFault};
 use crate::status::remedies;
 use crate::{EventLogFault, RaTlsFault};
 
@@ -83,7 +83,7 @@ impl fmt::Display for Remote {
 
 impl Error {
     /// Why, for a peer.
-    pub const fn remote(&self) -> Remote {
+    pub fn remote(&self) -> Remote {
         match self {
             Self::Parse { fault, .. } => match fault {
                 ParseFault::TooLarge => Remote::TooLarge,
@@ -115,7 +115,16 @@ impl Error {
             | Self::CollateralTooLarge(_)
             | Self::CollateralParse(_)
             | Self::CollateralKind { .. }
-            | Self::CollateralUnavailable(_) => Remote::CollateralUnavailable,
+            | Self::CollateralUnavailable(_)
+            | Self::CollateralRollback { .. }
+            | Self::Service { .. }
+            | Self::Bundle { .. }
+            | Self::ClockBelowFloor { .. }
+            | Self::FloorDamaged(_)
+            | Self::FloorOtherRoot
+            | Self::StoreUnsafe { .. }
+            | Self::Store(_) => Remote::CollateralUnavailable,
+            Self::Remembered(error) => error.remote(),
             Self::Policy { rule, .. } => match rule {
                 Rule::TcbStatus
                 | Rule::Advisories
@@ -178,14 +187,18 @@ impl Error {
                 | RaTlsFault::OtherConnection => Remote::BindingMismatch,
             },
             Self::LocalVerifier(_) => Remote::Internal,
-            Self::Anchor | Self::UnknownStatus(_) | Self::PolicyFile(_) => Remote::Internal,
+            Self::Anchor | Self::UnknownStatus(_) | Self::PolicyFile(_) | Self::Setting(_) => {
+                Remote::Internal
+            }
         }
     }
 
     /// Why, for an operator: the clause, wanted and found, and what to do.
     pub fn reason(&self) -> Reason {
-        if let Self::Policy { reason, .. } = self {
-            return reason.as_ref().clone();
+        match self {
+            Self::Policy { reason, .. } => return reason.as_ref().clone(),
+            Self::Remembered(error) => return error.reason(),
+            _ => {}
         }
         let (clause, wanted, remedy) = self.parts();
         let found = match self {
@@ -294,12 +307,83 @@ impl Error {
                 "a current set for the machine",
                 "look at the collateral service's address and state, then try again",
             ),
+            Self::CollateralRollback { .. } => (
+                "collateral, floor",
+                "nothing older than what was seen or is set",
+                "fetch from the vendor's own service; a cache that serves older sets must be refreshed",
+            ),
+            Self::Service { fault, .. } => service_parts(*fault),
+            Self::Remembered(error) => error.parts(),
+            Self::Bundle { fault, .. } => bundle_parts(*fault),
+            Self::ClockBelowFloor { .. } => {
+                ("clock", "a time that is no earlier than what signatures prove", "set the machine's clock")
+            }
+            Self::FloorDamaged(_) => (
+                "remembered floor",
+                "the floor as it was saved",
+                "restore it; to begin anew, remove it by hand, and older collateral will be accepted once more",
+            ),
+            Self::FloorOtherRoot => (
+                "remembered floor",
+                "the floor of this trust anchor",
+                "give each trust anchor a store of its own",
+            ),
+            Self::StoreUnsafe { .. } => (
+                "store of collateral",
+                "regular files that only this user can write, each with one name",
+                "find out who put it there, then remove it",
+            ),
+            Self::Store(_) => {
+                ("store of collateral", "files that can be read and written", "see the message")
+            }
+            Self::Setting(_) => ("settings", "a setting that can be used", "see the message"),
             Self::Anchor => ("trust anchor", "one DER certificate", "name the file of the root certificate"),
             Self::UnknownStatus(_) => {
                 ("TCB status", "the name of a TCB status", "use one of the names listed")
             }
             Self::PolicyFile(_) => ("policy file", "a policy in TOML, version 1", "correct the file"),
         }
+    }
+}
+
+const fn service_parts(fault: ServiceFault) -> (&'static str, &'static str, &'static str) {
+    const CLAUSE: &str = "collateral service";
+    match fault {
+        ServiceFault::Unreachable => (
+            CLAUSE,
+            "an answer in time over a connection that is trusted",
+            "look at its address, its state and its certificate's authority",
+        ),
+        ServiceFault::Redirect => (CLAUSE, "an answer of its own", "configure the address that it sends to"),
+        ServiceFault::TooLarge => (CLAUSE, "an answer of the usual size", "use another service"),
+        ServiceFault::Malformed => {
+            (CLAUSE, "what was asked for, in the form of the API", "use another service, or update it")
+        }
+        ServiceFault::Denied => (CLAUSE, "accepted credentials", "check the subscription key"),
+        ServiceFault::Unknown => {
+            (CLAUSE, "a platform that it knows", "ask the vendor's own service, or register the platform")
+        }
+        ServiceFault::Retired => (
+            CLAUSE,
+            "a TCB evaluation number that is not retired",
+            "raise the minimum of the policy, and ask for a higher number or follow a channel",
+        ),
+        ServiceFault::Busy => {
+            (CLAUSE, "an answer in time", "try again later, or put a caching service before it")
+        }
+        ServiceFault::Failed => (CLAUSE, "an answer", "look at its state, then try again"),
+    }
+}
+
+const fn bundle_parts(fault: BundleFault) -> (&'static str, &'static str, &'static str) {
+    const CLAUSE: &str = "bundle of collateral";
+    const AGAIN: &str = "export it again";
+    match fault {
+        BundleFault::Parse => (CLAUSE, "JSON of the known layout, each item once", AGAIN),
+        BundleFault::TooLarge => (CLAUSE, "at most 16 MiB", AGAIN),
+        BundleFault::Version => (CLAUSE, "version 1", "export it with this release, or update this one"),
+        BundleFault::Empty => (CLAUSE, "at least one set", "export it where there is collateral"),
+        BundleFault::Incomplete => (CLAUSE, "every item of each set", AGAIN),
     }
 }
 

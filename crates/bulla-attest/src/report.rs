@@ -15,6 +15,8 @@
 //! Everything that is signed is verified once, by [`Verifier::this_machine`]. A report then costs two hashes, the
 //! instruction, and looking up levels.
 
+use std::sync::Arc;
+
 use bulla_tee::sgx::arch::ReportMac;
 use bulla_tee::tdx::{TdInfo, TdReport, TeeTcbInfo};
 use bulla_tee::{Identity, LocalVerifier, TdxIdentity, is_simulated};
@@ -22,13 +24,14 @@ use dcap_qvl::TcbStatusWithAdvisory;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::check::{Checked, check, check_platform};
+use crate::collateral::Floor;
 use crate::endorsement::Window;
 use crate::error::{ParseFault, ReportFault};
 use crate::levels::{self, TdxModule, guest_level, qe_level};
 use crate::pki::Certificate;
 use crate::quote::Quote;
 use crate::shortfall::{Names, QUOTING_ENCLAVE, Versions, shortfalls};
-use crate::{Claims, Collateral, Error, Policy, Tcb, TcbStatus, TeeKind, TrustAnchor, Verifier};
+use crate::{Basis, Claims, Collateral, Error, Policy, Tcb, TcbStatus, TeeKind, TrustAnchor, Verifier};
 
 /// TEE_TCB_INFO.VALID: all fields before TEE_TCB_SVN2, and with it (Intel TDX Module ABI specification).
 const VALID_WITHOUT_SVN2: u64 = 0x1FF;
@@ -80,6 +83,9 @@ pub struct ThisMachine {
     evaluation_data_number: u32,
     /// When everything that was verified is good.
     window: Window,
+    /// What guests are judged by.
+    basis: Basis,
+    floor: Option<Arc<Floor>>,
     sources: Sources,
 }
 
@@ -122,6 +128,8 @@ impl Verifier {
             for_guests: for_guests.clone(),
         };
         let [own, guests] = sources.check(now_unix)?;
+        let facts = for_guests.facts()?;
+        self.check_floor(facts)?;
         let mut window = guests.window;
         window.narrow((own.window.from, own.window.until.min(claims.valid_until)));
         Ok(ThisMachine {
@@ -132,6 +140,8 @@ impl Verifier {
             claims,
             guests,
             names: Names::read(&for_guests.items()?.tcb_info),
+            basis: self.basis(now_unix, Some(facts.issued())),
+            floor: self.floor.clone(),
             sources,
         })
     }
@@ -176,6 +186,7 @@ impl ThisMachine {
             valid_until: self.window.until,
             simulated: self.claims.simulated || is_marked(&report),
             local: true,
+            basis: Basis { time: now_unix, ..self.basis },
         };
         if claims.tcb.status == TcbStatus::Revoked {
             return Err(Error::TcbRevoked(Box::new(claims.tcb)));
@@ -185,6 +196,7 @@ impl ThisMachine {
     }
 
     fn check_time(&self, now: u64) -> Result<(), Error> {
+        self.floor.as_ref().map_or(Ok(()), |floor| floor.check_time(now))?;
         if self.window.contains(now) {
             return Ok(());
         }

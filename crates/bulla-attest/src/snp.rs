@@ -30,7 +30,7 @@ use chain::{Endorsed, Key};
 pub(crate) use report::SnpReport;
 
 use crate::error::{Item, ItemFault};
-use crate::{AmdPlatform, AmdProduct, Claims, Error, Platform, Policy, Tcb, TrustAnchor};
+use crate::{AmdPlatform, AmdProduct, Basis, Claims, Error, Platform, Policy, Tcb, TrustAnchor};
 
 /// The roots of the processor families, each with its own.
 pub(crate) type Roots = BTreeMap<AmdProduct, TrustAnchor>;
@@ -61,9 +61,33 @@ pub(crate) fn verify(
         valid_until: endorsed.valid_until,
         simulated: false,
         local: false,
+        basis: Basis { time: now, issued: set.issued()?, floor: None },
     };
     policy.appraise(&claims, now)?;
     Ok(claims)
+}
+
+/// A set without a report: that AMD vouches for the key, and that it is the one that was asked for. Returns the product.
+pub(crate) fn check_set(
+    id: &AmdCollateralId,
+    set: &SnpSet,
+    now: u64,
+    roots: &Roots,
+) -> Result<AmdProduct, Error> {
+    let endorsed = Endorsed::verify(&set.chain()?, set.crl(), now, roots)?;
+    let wrong = |fault, detail: &str| Err(Error::item(Item::SnpChain, fault, detail));
+    if endorsed.key.signer() != id.signer {
+        return wrong(ItemFault::SignerMismatch, "it is for the other kind of key than was asked for");
+    }
+    if endorsed.key.tcb() != id.tcb(endorsed.product)? {
+        return wrong(ItemFault::TcbMismatch, "it is for another TCB than was asked for");
+    }
+    match endorsed.key {
+        Key::Vcek { chip_id, .. } if id.chip_id != [0; 64] && chip_id != id.chip_id => {
+            wrong(ItemFault::ChipMismatch, "it is for another chip than was asked for")
+        }
+        _ => Ok(endorsed.product),
+    }
 }
 
 /// The certificate is for the key, the TCB and the chip that the report names.

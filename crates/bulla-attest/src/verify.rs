@@ -13,7 +13,8 @@ use std::sync::Arc;
 use bulla_tee::{Identity, SgxIdentity, TdxIdentity, is_simulated};
 use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 
-use crate::check::check;
+use crate::check::{check, check_collateral};
+use crate::collateral::{Facts, Floor};
 use crate::crypto::{Engine, VerifyingKey};
 use crate::endorsement::{Endorsement, Key};
 use crate::explain::{explain, missing};
@@ -21,8 +22,8 @@ use crate::memory::{Memory, Remembered};
 use crate::quote::{Body, Quote};
 use crate::snp::{self, Roots};
 use crate::{
-    AmdProduct, AtBoundary, Boundary, Claims, Collateral, Error, EventLog, EventLogFault, IntelPlatform,
-    Platform, Policy, Tcb, TrustAnchor,
+    AmdCollateralId, AmdProduct, AtBoundary, Basis, Boundary, Claims, Collateral, CollateralId, Error,
+    EventLog, EventLogFault, IntelPlatform, Platform, Policy, Tcb, TrustAnchor,
 };
 
 /// Judges quotes against one trust anchor. It reads no clock.
@@ -49,12 +50,13 @@ pub struct Verifier {
     pub(crate) anchor: TrustAnchor,
     memory: Arc<Memory>,
     amd: Roots,
+    pub(crate) floor: Option<Arc<Floor>>,
 }
 
 impl Verifier {
     /// A verifier for SGX and TDX quotes that lead to `anchor`, and for nothing else.
     pub fn new(anchor: TrustAnchor) -> Self {
-        Self { anchor, memory: Arc::default(), amd: Roots::new() }
+        Self { anchor, memory: Arc::default(), amd: Roots::new(), floor: None }
     }
 
     /// A verifier for all evidence that leads to a root of its vendor: Intel's, or AMD's for each family of processors.
@@ -75,6 +77,57 @@ impl Verifier {
         self.memory.remembered()
     }
 
+    /// The same, above a floor: a time or an item of collateral below it is refused (R29, R30). Without one, what is judged
+    /// may be as old as the caller's collateral and time are.
+    #[must_use]
+    pub fn with_floor(self, floor: impl Into<Arc<Floor>>) -> Self {
+        Self { floor: Some(floor.into()), ..self }
+    }
+
+    /// Verifies a set of collateral for `id` at a time, without evidence: that all of it is genuine, current, belongs
+    /// together, and is what was asked for.
+    ///
+    /// # Errors
+    /// `tcb_info.*`, `qe_identity.*`, `pck_crl.*`, `root_crl.*`, `snp_chain.*`, `snp_crl.*`, `revoked`,
+    /// `collateral.wrong_kind`; above a floor also `clock.below_floor` and `collateral.rollback`.
+    pub fn check_collateral(
+        &self,
+        id: &CollateralId,
+        collateral: &Collateral,
+        now_unix: u64,
+    ) -> Result<Facts, Error> {
+        self.check_time(now_unix)?;
+        let facts = match (id, collateral.snp_set()) {
+            (CollateralId::Intel(id), _) => {
+                let window = check_collateral(collateral, now_unix, &self.anchor)?;
+                let facts = collateral.facts()?;
+                facts.require(id)?;
+                facts.until(window.until)
+            }
+            (CollateralId::Amd(id), Some(set)) => {
+                let product = snp::check_set(id, set, now_unix, &self.amd)?;
+                Facts::of_amd(collateral, *id, product)?
+            }
+            (CollateralId::Amd(_), None) => {
+                return Err(Error::CollateralKind { wanted: "a SEV-SNP report", found: "a quote" });
+            }
+        };
+        self.check_floor(&facts)?;
+        Ok(facts)
+    }
+
+    fn check_time(&self, now: u64) -> Result<(), Error> {
+        self.floor.as_ref().map_or(Ok(()), |floor| floor.check_time(now))
+    }
+
+    pub(crate) fn check_floor(&self, facts: &Facts) -> Result<(), Error> {
+        self.floor.as_ref().map_or(Ok(()), |floor| floor.check(facts))
+    }
+
+    pub(crate) fn basis(&self, time: u64, issued: Option<u64>) -> Basis {
+        Basis { time, issued, floor: self.floor.as_ref().map(|floor| floor.time()) }
+    }
+
     /// Verifies evidence with its collateral at a time, and appraises it: an SGX quote (version 3), a TDX quote (version 4 or
     /// 5) or, where the collateral is for one, a SEV-SNP report (version 2, 3 or 5).
     ///
@@ -91,7 +144,13 @@ impl Verifier {
         policy: &Policy,
     ) -> Result<Claims, Error> {
         if let Some(set) = collateral.snp_set() {
-            return snp::verify(quote, set, now_unix, &self.amd, policy);
+            self.check_time(now_unix)?;
+            let claims = snp::verify(quote, set, now_unix, &self.amd, policy)?;
+            if let (Some(_), Platform::Amd(platform)) = (&self.floor, &claims.platform) {
+                let id = AmdCollateralId::of_report(quote)?;
+                self.check_floor(&Facts::of_amd(collateral, id, platform.product)?)?;
+            }
+            return Ok(Claims { basis: self.basis(now_unix, claims.basis.issued), ..claims });
         }
         let claims = self.claims(quote, collateral, now_unix, policy)?;
         policy.appraise(&claims, now_unix)?;
@@ -144,9 +203,13 @@ impl Verifier {
         now: u64,
         policy: &Policy,
     ) -> Result<Claims, Error> {
+        self.check_time(now)?;
         let quote = Quote::parse(quote)?;
         quote.check_judged()?;
         let endorsement = self.endorsement(&quote, collateral, now, policy)?;
+        // What was found good may be below the floor since.
+        let facts = collateral.facts()?;
+        self.check_floor(facts)?;
         Ok(Claims {
             identity: identity(&quote.body),
             report_data: report_data(&quote.body),
@@ -155,6 +218,7 @@ impl Verifier {
             valid_until: endorsement.window.until,
             simulated: endorsement.simulated,
             local: false,
+            basis: self.basis(now, Some(facts.issued())),
         })
     }
 

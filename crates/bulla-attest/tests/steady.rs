@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::fmt::Debug;
 use std::ops::Range;
 
+use bulla_attest::collateral::{Floor, Minimum};
 use bulla_attest::{Claims, Collateral, Error, Policy, TrustAnchor, Verifier, signatures_verified};
 use bulla_sim::{EnclaveIdentity, Machine, QuoteForm, Step, TdDescription, in_guest_buffer};
 use proptest::prelude::*;
@@ -442,6 +443,28 @@ fn a_higher_floor_and_another_root_find_nothing() {
     assert_eq!(observe(&warm, &quote, &collateral, NOW, &policy()).hits, 1);
     let error = other_root.verify(&quote, &collateral, NOW, &policy()).unwrap_err();
     assert_eq!(error.code(), "tcb_info.untrusted_root");
+}
+
+/// R29, R30: a floor that rose since refuses what is remembered; the verifiers share it, whatever their floors are.
+#[test]
+fn a_floor_that_rises_is_above_what_is_remembered() {
+    let world = World::new();
+    let anchor = TrustAnchor::from_der(&world.machine.root_der()).unwrap();
+    for form in WALKED {
+        let (quote, collateral) = (world.quote(form), world.collateral(form, NOW));
+        let warm = world.verifier();
+        warm.verify(&quote, &collateral, NOW, &policy()).unwrap();
+        let under = |minimum: Minimum| {
+            let verifier = warm.clone().with_floor(Floor::new(&anchor, minimum));
+            let verdict = verifier.verify(&quote, &collateral, NOW, &policy());
+            verdict.map_or_else(|error| error.code(), |_| "ok")
+        };
+        assert_eq!(under(Minimum::NONE), "ok");
+        assert_eq!(under(Minimum { time: NOW, evaluation_number: 20 }), "ok");
+        assert_eq!(under(Minimum { time: NOW + 1, evaluation_number: 20 }), "clock.below_floor");
+        assert_eq!(under(Minimum { time: NOW, evaluation_number: 21 }), "collateral.rollback");
+        assert_eq!(observe(&warm, &quote, &collateral, NOW, &policy()).hits, 1);
+    }
 }
 
 /// A policy is asked every time: nothing that another one accepted is accepted for that.

@@ -18,7 +18,9 @@ mod recipient;
 mod sim;
 mod successor;
 
-pub(crate) use attest::{Attest, Policy, PolicyFile, Show, Verify};
+pub(crate) use attest::{
+    Attest, Collateral, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store, Verify,
+};
 pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::macros::format_description;
 
 use crate::failure::Failure;
 
@@ -29,6 +31,13 @@ pub(crate) fn escaped(text: &str) -> String {
         _ => character.escape_debug().to_string(),
     };
     text.chars().map(escape).collect()
+}
+
+/// The day of a time in Unix seconds.
+pub(crate) fn date(unix: u64) -> String {
+    let at = i64::try_from(unix).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
+    at.and_then(|at| at.format(format_description!("[year]-[month]-[day]")).ok())
+        .unwrap_or_else(|| unix.to_string())
 }
 
 /// A line of talk.

@@ -201,17 +201,11 @@ impl Machine {
         let state = State::load(&dir)?;
         let pki = Pki::open(&dir)?;
         let cpu = Arc::new(state.cpu());
-        let [pck, qe3_key, tdqe_key] = pki.platform_keys()?;
-        let quoting = Arc::new(Quoting {
-            dir: dir.clone(),
-            cpu: cpu.clone(),
-            qe_id: state.qe_id.0,
-            pcesvn: state.pcesvn,
-            pck_chain: pki.pck_chain(&state, &pck)?,
-            pck,
-            qe3_key,
-            tdqe_key,
-        });
+        let keys = pki.platform_keys()?;
+        let [pck, ..] = &keys;
+        let pck_chain = pki.pck_chain(&state, pck)?;
+        let quoting =
+            Arc::new(Quoting::new(&pki, cpu.clone(), state.qe_id.0, state.pcesvn, pck_chain, keys)?);
         Ok(Self { dir, state, pki, cpu, quoting })
     }
 

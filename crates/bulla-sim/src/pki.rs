@@ -154,9 +154,9 @@ impl Pki {
     ///
     /// As with real machines there is one for each report. It is made when first needed, and kept, so that a verifier that
     /// knows it need not check it again.
-    pub(crate) fn qe_signature(dir: &Path, pck: &Key, report: &[u8]) -> Result<[u8; 64], Error> {
+    pub(crate) fn qe_signature(&self, pck: &Key, report: &[u8]) -> Result<[u8; 64], Error> {
         let id = hex::encode(sha256(&[&pck.public(), report]));
-        let path = dir.join(FOLDER).join(format!("qe-{}.sig", id.split_at(16).0));
+        let path = self.dir.join(FOLDER).join(format!("qe-{}.sig", id.split_at(16).0));
         match fs::read(&path).ok().and_then(|bytes| <[u8; 64]>::try_from(bytes).ok()) {
             Some(signature) => Ok(signature),
             None => {

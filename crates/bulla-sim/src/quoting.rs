@@ -3,7 +3,6 @@
 //! tests of verifiers.
 
 use std::mem::offset_of;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulla_crypto::{sha256, sha384};
@@ -172,8 +171,7 @@ impl Machine {
     /// # Errors
     /// [`Error::NotAQuote`] if it is too short for its form; [`Error::Signing`] where signing fails.
     pub fn resign(&self, form: QuoteForm, quote: &mut [u8]) -> Result<(), Error> {
-        let key = self.quoting().key(form);
-        resign(key, form, quote)
+        resign(&self.quoting().enclave(form).key, form, quote)
     }
 
     /// Signs the report of the quoting enclave in a quote of this machine again, as it is now, with the same PCK.
@@ -234,22 +232,69 @@ fn quoting_enclave(name: &str, product: u16) -> EnclaveIdentity {
     EnclaveIdentity { attributes, ..EnclaveIdentity::new(mrenclave, qe_signer(), product, QE_SVN) }
 }
 
-/// The quoting enclaves of a machine, with their keys and the certificate chain that the machine gives them.
+/// The quoting enclaves of a machine, with the PCK and the certificate chain that the machine gives them.
 pub(crate) struct Quoting {
-    /// Of the machine.
-    pub(crate) dir: PathBuf,
     pub(crate) cpu: Arc<Cpu>,
     /// Goes into headers as the host says it, and decides nothing (R36).
-    pub(crate) qe_id: [u8; 16],
-    pub(crate) pcesvn: u16,
-    pub(crate) pck: Key,
-    /// PEM: leaf, platform CA, root.
-    pub(crate) pck_chain: String,
-    pub(crate) qe3_key: Key,
-    pub(crate) tdqe_key: Key,
+    qe_id: [u8; 16],
+    pcesvn: u16,
+    pck: Key,
+    qe3: QuotingEnclave,
+    tdqe: QuotingEnclave,
+}
+
+/// An attestation key, and what ties it to the platform.
+struct QuotingEnclave {
+    key: Key,
+    /// The report of the quoting enclave over the key, signed by the PCK, and the PCK's chain.
+    certification: Vec<u8>,
+}
+
+impl QuotingEnclave {
+    fn new(
+        pki: &Pki,
+        identity: &EnclaveIdentity,
+        cpusvn: &[u8; 16],
+        pck: &Key,
+        pck_chain: &str,
+        key: Key,
+    ) -> Result<Self, Error> {
+        let auth_data: [u8; 32] = core::array::from_fn(|i| i as u8);
+        let mut report_data = [0; 64];
+        let (hash, _) = report_data.split_at_mut(32);
+        hash.copy_from_slice(&sha256(&[&key.public(), &auth_data]));
+        let report = identity.report_body(cpusvn, &report_data);
+        let certification = [
+            report.as_bytes(),
+            &pki.qe_signature(pck, report.as_bytes())?,
+            &(auth_data.len() as u16).to_le_bytes(),
+            &auth_data,
+            &certification_data(PCK_CHAIN, pck_chain.as_bytes()),
+        ]
+        .concat();
+        Ok(Self { key, certification })
+    }
 }
 
 impl Quoting {
+    /// With the keys of PCK, QE3 and TDQE, and the PCK's chain in PEM: leaf, platform CA, root.
+    pub(crate) fn new(
+        pki: &Pki,
+        cpu: Arc<Cpu>,
+        qe_id: [u8; 16],
+        pcesvn: u16,
+        pck_chain: String,
+        [pck, qe3_key, tdqe_key]: [Key; 3],
+    ) -> Result<Self, Error> {
+        let enclave = |name, product, key| {
+            let identity = quoting_enclave(name, product);
+            QuotingEnclave::new(pki, &identity, &cpu.cpusvn, &pck, &pck_chain, key)
+        };
+        let qe3 = enclave("QE3", QE3_PRODUCT, qe3_key)?;
+        let tdqe = enclave("TDQE", TDQE_PRODUCT, tdqe_key)?;
+        Ok(Self { cpu, qe_id, pcesvn, pck, qe3, tdqe })
+    }
+
     /// For whom QE3 wants the report of an enclave.
     pub(crate) fn targetinfo(&self) -> Targetinfo {
         quoting_enclave("QE3", QE3_PRODUCT).targetinfo()
@@ -310,13 +355,12 @@ impl Quoting {
             .unwrap_or_default();
         let signed = [self.header(form).as_bytes(), &descriptor, body].concat();
 
-        let (qe, key) = (self.quoting_enclave(form), self.key(form));
-        let certification = self.certification(&qe, key)?;
-        let mut signature_data = self.sign(key, &signed)?;
-        signature_data.extend(match form {
-            QuoteForm::SgxV3 => certification,
-            _ => certification_data(QE_REPORT, &certification),
-        });
+        let QuotingEnclave { key, certification } = self.enclave(form);
+        let certification = match form {
+            QuoteForm::SgxV3 => certification.clone(),
+            _ => certification_data(QE_REPORT, certification),
+        };
+        let signature_data = [&key.sign(&signed)?[..], &key.public(), &certification].concat();
         Ok(finish(signed, &signature_data))
     }
 
@@ -337,38 +381,8 @@ impl Quoting {
         header
     }
 
-    fn quoting_enclave(&self, form: QuoteForm) -> EnclaveIdentity {
-        if form.is_sgx() {
-            quoting_enclave("QE3", QE3_PRODUCT)
-        } else {
-            quoting_enclave("TDQE", TDQE_PRODUCT)
-        }
-    }
-
-    const fn key(&self, form: QuoteForm) -> &Key {
-        if form.is_sgx() { &self.qe3_key } else { &self.tdqe_key }
-    }
-
-    /// The signature of header and body, and the key it is by.
-    fn sign(&self, key: &Key, signed: &[u8]) -> Result<Vec<u8>, Error> {
-        Ok([key.sign(signed)?, key.public()].concat())
-    }
-
-    /// What ties an attestation key to the platform: the quoting enclave's report over it, signed by the PCK key.
-    fn certification(&self, qe: &EnclaveIdentity, key: &Key) -> Result<Vec<u8>, Error> {
-        let auth_data: [u8; 32] = core::array::from_fn(|i| i as u8);
-        let mut report_data = [0; 64];
-        let (hash, _) = report_data.split_at_mut(32);
-        hash.copy_from_slice(&sha256(&[&key.public(), &auth_data]));
-        let report = qe.report_body(&self.cpu.cpusvn, &report_data);
-        Ok([
-            report.as_bytes(),
-            &Pki::qe_signature(&self.dir, &self.pck, report.as_bytes())?,
-            &(auth_data.len() as u16).to_le_bytes(),
-            &auth_data,
-            &certification_data(PCK_CHAIN, self.pck_chain.as_bytes()),
-        ]
-        .concat())
+    const fn enclave(&self, form: QuoteForm) -> &QuotingEnclave {
+        if form.is_sgx() { &self.qe3 } else { &self.tdqe }
     }
 }
 

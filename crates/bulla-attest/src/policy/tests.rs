@@ -6,7 +6,7 @@ use bulla_tee::{Identity, SgxIdentity, SnpIdentity, TdxIdentity};
 
 use super::*;
 use crate::{
-    AmdPlatform, AmdProduct, Claims, IntelPlatform, PckCa, Platform, Reason, Remote, Shortfall, Tcb,
+    AmdPlatform, AmdProduct, Basis, Claims, IntelPlatform, PckCa, Platform, Reason, Remote, Shortfall, Tcb,
 };
 
 /// 2026-11-22T00:00:00Z.
@@ -40,6 +40,7 @@ fn claims(identity: Identity) -> Claims {
         valid_until: 0,
         simulated: false,
         local: false,
+        basis: Basis::default(),
     }
 }
 

@@ -29,6 +29,12 @@ impl SnpSet {
         self.crl.as_deref()
     }
 
+    /// When the list was issued, where there is one.
+    pub(crate) fn issued(&self) -> Result<Option<u64>, Error> {
+        let window = |crl: &Vec<u8>| Ok(Crl::parse(Item::SnpCrl, crl)?.window().0);
+        self.crl.as_ref().map(window).transpose()
+    }
+
     /// From when and until when each part says that it is good.
     pub(crate) fn windows(&self) -> Result<Vec<(u64, u64)>, Error> {
         let mut windows = Vec::new();

@@ -6,6 +6,7 @@
 mod common;
 mod genuine;
 mod pki;
+mod store;
 
 use bulla_attest::{
     AmdProduct, Claims, Collateral, CollateralId, Error, Platform, Policy, SnpSigner, TcbStatus, TrustAnchor,

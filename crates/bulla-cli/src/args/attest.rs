@@ -8,13 +8,16 @@ use clap::{Args as Group, Subcommand, ValueHint};
 pub(crate) enum Attest {
     /// Show what a quote claims and who is said to have signed what; nothing is verified
     Show(Show),
-    /// Verify a quote: stateless, with the collateral and the time that are given
+    /// Verify evidence: with `--collateral` and `--at` nothing else has a say
     Verify(Verify),
     /// Verify a quote, and say by which rules, whose signatures and what remedy
     Explain(Verify),
     /// Appraisal policies
     #[command(subcommand)]
     Policy(Policy),
+    /// Keep collateral in a folder: verified, never exchanged for older
+    #[command(subcommand)]
+    Collateral(Box<Collateral>),
 }
 
 #[derive(Debug, Group)]
@@ -39,8 +42,12 @@ pub(crate) struct Verify {
     pub(crate) quote: PathBuf,
 
     /// The collateral to judge it with
-    #[arg(long, value_name = "JSON", value_hint = ValueHint::FilePath)]
-    pub(crate) collateral: PathBuf,
+    #[arg(long, value_name = "JSON", required_unless_present = "store", conflicts_with = "store", value_hint = ValueHint::FilePath)]
+    pub(crate) collateral: Option<PathBuf>,
+
+    /// A folder of `collateral fetch`, whose collateral and floor to judge it with; nothing is fetched
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: Option<PathBuf>,
 
     /// The time to judge it at, in seconds since 1970; now if not given
     #[arg(long, value_name = "UNIX")]
@@ -85,6 +92,89 @@ pub(crate) struct PolicyFile {
     /// The policy
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) policy: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Collateral {
+    /// Fetch what judging evidence needs, or all that is due
+    Fetch(Fetch),
+    /// Take in a file of `export`, for where no service can be reached
+    Import(Import),
+    /// Write all that is good into one file
+    Export(Export),
+    /// Say what is there, until when it is good, and what went wrong last
+    Status(Status),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Store {
+    /// The folder; made if it is not there
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) store: PathBuf,
+
+    /// The root certificate to trust (DER) instead of Intel's and AMD's, for a simulated machine
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) root: Option<PathBuf>,
+
+    /// The time, in seconds since 1970; now if not given
+    #[arg(long, value_name = "UNIX")]
+    pub(crate) at: Option<u64>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Fetch {
+    /// The evidence: quotes and SEV-SNP reports; what is there and due if not given
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) evidence: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// A caching service (PCCS) to ask instead of Intel's own
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) pccs: Option<String>,
+
+    /// The authorities (PEM) that may vouch for the caching service instead of those of the web
+    #[arg(long, value_name = "FILE", requires = "pccs", value_hint = ValueHint::FilePath)]
+    pub(crate) authorities: Option<PathBuf>,
+
+    /// Ask for what machines will have to meet, before they have to
+    #[arg(long, conflicts_with = "evaluation_number")]
+    pub(crate) early: bool,
+
+    /// Ask for one TCB evaluation data number, as long as there is such collateral
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) evaluation_number: Option<u32>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Import {
+    /// The file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) bundle: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) store: Store,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) store: Store,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) store: Store,
 
     /// Print JSON
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! `bulla attest`: evidence in, claims or a reason out.
 
 mod claims;
+pub(crate) mod collateral;
 mod explain;
 mod judge;
 mod picture;

@@ -4,15 +4,24 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use std::{iter, thread};
 
+use bulla_attest::CollateralSource;
+use bulla_attest::pcs::{PcsClient, PcsSettings};
+
+use crate::misbehave;
 use crate::support::{Bulla, PATIENCE};
 
 /// When these tests begin: 15 January 2027, 08:00.
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const DAY: u64 = 86_400;
+
+/// Which test becomes the service that misbehaves, when it is told to.
+const HOSTILE_TEST: &str = "hostile::every_spelling_of_an_answer_is_understood";
 
 pub(crate) struct Service {
     child: Child,
@@ -31,6 +40,25 @@ impl Service {
         Self::of(child, output, "bulla: listening on http://")
     }
 
+    /// The one that misbehaves, in the same folder.
+    pub(crate) fn hostile(bulla: &Bulla) -> Self {
+        Self::hostile_as(bulla, "plain")
+    }
+
+    /// The same over TLS, under a certificate for this name.
+    pub(crate) fn hostile_tls(bulla: &Bulla, name: &str) -> Self {
+        Self::hostile_as(bulla, &format!("tls {name}"))
+    }
+
+    fn hostile_as(bulla: &Bulla, role: &str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", HOSTILE_TEST, "--nocapture"]).env(misbehave::ROLE, role);
+        command.current_dir(bulla.path("")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        Self::of(child, output, "listening on ")
+    }
+
     fn of(child: Child, output: impl Read + Send + 'static, listening: &str) -> Self {
         let (sender, said) = channel();
         // Reads on when nobody listens, so that the service can go on writing.
@@ -39,9 +67,15 @@ impl Service {
         let mut service = Self { child, said, address: String::new() };
         while service.address.is_empty() {
             let line = service.said.recv_timeout(PATIENCE).expect("the service did not start");
-            service.address = line.strip_prefix(listening).unwrap_or_default().to_owned();
+            // The test harness says something before.
+            service.address =
+                line.split_once(listening).map_or_else(String::new, |(_, address)| address.into());
         }
         service
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// What it was asked since the last call.
@@ -57,10 +91,16 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let ended = self.child.try_wait().unwrap();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        assert!(ended.is_none() || thread::panicking(), "the service ended by itself: {ended:?}");
     }
+}
+
+/// A client of the service at an address, which gives up after a while.
+pub(crate) fn client(url: &str, deadline: Duration) -> Arc<dyn CollateralSource> {
+    Arc::new(PcsClient::new(PcsSettings::pccs(url).unwrap().with_deadlines(deadline, deadline)))
 }
 
 /// Sets the services' clock.

@@ -1,9 +1,13 @@
 //! What `verify` and `explain` begin with.
 
-use bulla_attest::{Boundary, Claims, Collateral, Error, EventLog, Policy, TcbStatus, TrustAnchor, Verifier};
+use std::path::Path;
+
+use bulla_attest::{
+    Boundary, Claims, Collateral, CollateralId, Error, EventLog, Policy, TcbStatus, TrustAnchor, Verifier,
+};
 use serde_json::{Map, Value};
 
-use super::{claims, policy};
+use super::{claims, collateral, policy};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::{files, machine};
@@ -50,22 +54,18 @@ impl Accepted {
 pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
     // One byte beyond the limit is enough to be refused for it, by the verifier like everything else.
     let quote = files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
-    let json = files::beginning(&options.collateral, Collateral::LIMIT as u64 + 1)?;
     let mut policy = match &options.policy {
         Some(file) => policy::read(file)?,
         None => Policy::strict().allow_statuses(&statuses(&options.tcb)?),
     };
-    let verifier = match &options.root {
-        None => Verifier::vendors(),
-        Some(path) => {
-            policy = policy.allow_simulated();
-            Verifier::new(TrustAnchor::from_der(&files::read(path, 64 * 1024)?)?)
-        }
-    };
+    if options.root.is_some() {
+        policy = policy.allow_simulated();
+    }
     let now = options.at.unwrap_or_else(machine::now);
     let log = options.event_log.as_ref().map(|path| files::beginning(path, LOG_LIMIT + 1)).transpose()?;
     let at = log.as_ref().zip(options.boundary.as_ref());
-    let (collateral, verdict) = match Collateral::from_json(&json) {
+    let (verifier, collateral) = inputs(options, &quote, now)?;
+    let (collateral, verdict) = match collateral {
         Ok(collateral) => {
             let verdict = match at {
                 None => verifier.verify(&quote, &collateral, now, &policy).map(Accepted::from),
@@ -76,6 +76,31 @@ pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
         Err(error) => (None, Err(error)),
     };
     Ok(Judged { quote, collateral, policy, verdict })
+}
+
+/// The verifier and the collateral: as given, or of a store, with its floor.
+fn inputs(
+    options: &Verify,
+    quote: &[u8],
+    now: u64,
+) -> Result<(Verifier, Result<Collateral, Error>), Failure> {
+    let root = options.root.as_deref();
+    let Some(folder) = &options.store else {
+        let path = options.collateral.as_deref().unwrap_or_else(|| Path::new(""));
+        let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
+        return Ok((verifier(root)?.0, Collateral::from_json(&json)));
+    };
+    let (store, verifier) = collateral::open(folder, root)?;
+    let current = CollateralId::of_quote(quote).and_then(|id| store.current(&id, now));
+    let set = current.map(|set| Collateral::clone(&set));
+    Ok((verifier.with_floor(store.floor()), set))
+}
+
+/// A verifier for the vendors' roots, or for another one; and the root of its quotes.
+pub(super) fn verifier(root: Option<&Path>) -> Result<(Verifier, TrustAnchor), Failure> {
+    let Some(path) = root else { return Ok((Verifier::vendors(), TrustAnchor::intel())) };
+    let anchor = TrustAnchor::from_der(&files::read(path, 64 * 1024)?)?;
+    Ok((Verifier::new(anchor.clone()), anchor))
 }
 
 fn verify_at(

@@ -2,8 +2,6 @@
 
 use bulla_attest::Signer;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::macros::format_description;
 
 use crate::say;
 
@@ -41,12 +39,6 @@ fn branches(indent: &str, signers: &[Signer], lines: &mut Vec<String>) {
 /// Names come from certificates that anyone can make, so what the terminal would obey is escaped.
 fn line(indent: &str, signer: &Signer) -> String {
     let (name, detail) = (say::escaped(&signer.name), say::escaped(&signer.detail));
-    let dates = signer.window.map(|(from, until)| format!(", {} to {}", date(from), date(until)));
+    let dates = signer.window.map(|(from, until)| format!(", {} to {}", say::date(from), say::date(until)));
     format!("{indent}{name} ({detail}){}", dates.unwrap_or_default())
-}
-
-fn date(unix: u64) -> String {
-    let at = i64::try_from(unix).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
-    at.and_then(|at| at.format(format_description!("[year]-[month]-[day]")).ok())
-        .unwrap_or_else(|| unix.to_string())
 }
