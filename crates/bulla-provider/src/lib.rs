@@ -46,7 +46,6 @@ mod answer;
 mod authorize;
 mod challenge;
 mod clock;
-mod collateral;
 mod colocate;
 mod custody;
 mod derive;

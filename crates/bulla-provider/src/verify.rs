@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use bulla_attest::collateral::{Minimum, Store};
 use bulla_attest::{Claims, CollateralId, CollateralSource, Error, Remote, TrustAnchor, Verifier};
 use bulla_protocol::Code;
 
 use crate::clock::Clock;
-use crate::collateral::Collaterals;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 
@@ -15,17 +15,20 @@ pub(crate) struct Judge {
     verifier: Verifier,
     appraisal: bulla_attest::Policy,
     simulated: bool,
-    collaterals: Collaterals,
+    /// Collateral, kept while it is good and never exchanged for older (R29, R51).
+    store: Store,
     pub(crate) clock: Clock,
 }
 
 impl Judge {
     pub(crate) fn new(anchor: TrustAnchor, source: Arc<dyn CollateralSource>, policy: &Policy) -> Self {
+        let minimum = Minimum::release(&anchor);
+        let verifier = Verifier::new(anchor);
         Self {
-            verifier: Verifier::new(anchor),
+            store: Store::in_memory(verifier.clone(), minimum).with_source(source),
+            verifier,
             appraisal: policy.appraisal.clone(),
             simulated: policy.simulated,
-            collaterals: Collaterals::new(source),
             clock: Clock::new(),
         }
     }
@@ -33,21 +36,22 @@ impl Judge {
     /// What a quote says, if it is genuine and the policy accepts it. `id` is what [`CollateralId::of_quote`] read from it.
     pub(crate) fn claims(&self, quote: &[u8], id: &CollateralId) -> Result<Claims, Refusal> {
         let now = self.clock.now()?;
-        let collateral = self.collaterals.current(id, now).map_err(|error| refusal(&error))?;
-        let claims = match self.verifier.verify(quote, &collateral, now, &self.appraisal) {
-            Ok(claims) => claims,
-            Err(error) => {
-                let refusal = refusal(&error);
-                if refusal.code == Code::CollateralUnavailable {
-                    self.collaterals.forget(id);
-                }
-                return Err(refusal);
-            }
-        };
+        let collateral = self.store.current(id, now).map_err(|error| refusal(&error))?;
+        let verifier = self.verifier.clone().with_floor(self.store.floor());
+        let claims = verifier.verify(quote, &collateral, now, &self.appraisal);
+        let claims = claims.map_err(|error| refusal(&error))?;
         if claims.simulated != self.simulated {
             return Err(Refusal::new(Code::PolicyDenied, "policy.simulated"));
         }
         Ok(claims)
+    }
+
+    /// Fetches collateral that is due, so that no request has to wait for it. Blocks.
+    pub(crate) fn refresh(&self) {
+        let refreshed = self.clock.now().map(|now| self.store.refresh_due(now));
+        if let Ok(Err(error)) = refreshed {
+            tracing::warn!(code = error.code(), "collateral cannot be renewed");
+        }
     }
 }
 

@@ -198,15 +198,21 @@ fn without_collateral_there_is_no_key() {
     let delivery = Arc::new(Mutex::new(Delivery::Nothing));
     let source = Arc::new(Unreliable(Source(site.machine_dir()), delivery.clone()));
     let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
-    let provider = Provider::start(site.enclave(), source, anchor, &site.settings()).unwrap();
-    let running = Running::new(provider, &site.settings());
+    let start = || {
+        let provider =
+            Provider::start(site.enclave(), source.clone(), anchor.clone(), &site.settings()).unwrap();
+        Running::new(provider, &site.settings())
+    };
     for bad in [Delivery::Nothing, Delivery::Tampered] {
         *delivery.lock().unwrap() = bad;
+        let running = start();
         let statement = Http::new(running.http).get::<Statement>("/v1/provider");
         assert_eq!(statement.unwrap_err(), Code::CollateralUnavailable);
         assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none());
     }
     *delivery.lock().unwrap() = Delivery::Right;
+    // A service that failed is not asked again at once, so another provider asks.
+    let running = start();
     honest(&site, running.legacy);
     *delivery.lock().unwrap() = Delivery::Nothing;
     honest(&site, running.legacy);

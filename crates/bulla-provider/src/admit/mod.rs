@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use bulla_protocol::Code;
 
@@ -29,6 +29,9 @@ const BACKLOG: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long an end waits for requests that are being answered.
 const FAREWELL: Duration = Duration::from_secs(10);
+
+/// How often collateral that is due is looked for.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 /// The sockets to serve on. Each that is there is served.
 pub struct Listeners {
@@ -82,10 +85,20 @@ pub async fn serve(
     let places = Arc::new(Places::new());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut renewal = interval(RENEWAL);
+    renewal.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut renewing: Option<JoinHandle<()>> = None;
     loop {
         let (accepted, mode) = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
+            _ = renewal.tick() => {
+                if renewing.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let service = Arc::clone(&service);
+                    renewing = Some(spawn_blocking(move || service.provider.judge.refresh()));
+                }
+                continue;
+            }
             accepted = accept(legacy.as_ref()) => (accepted, Mode::Legacy),
             accepted = accept(http.as_ref()) => (accepted, Mode::V1),
         };
