@@ -53,6 +53,13 @@
 //! | `ra_tls.too_large`, `ra_tls.certificate`, `ra_tls.duplicate`, `ra_tls.parse` | the certificate or its extension is malformed | damaged |
 //! | `ra_tls.no_evidence`, `ra_tls.unsupported` | no evidence, or in a format that is not read | refused |
 //! | `binding.ra_tls_claims`, `binding.ra_tls_key`, `binding.ra_tls_nonce`, `binding.tls_exporter` | made for other claims, another key, nonce or connection | refused |
+//! | `collateral.rollback` | older than what was seen or is set (R29) | too old |
+//! | `clock.below_floor` | the clock is behind what is proved or set (R30) | unavailable |
+//! | `collateral.service.unreachable`, `…redirect`, `…too_large`, `…malformed`, `…denied`, `…unknown_platform`, `…busy`, `…failed` | a service did not deliver | peer |
+//! | `collateral.service.retired` | the vendor has no more of that evaluation number | too old |
+//! | `bundle.parse`, `bundle.too_large`, `bundle.version`, `bundle.empty`, `bundle.incomplete`, `floor.damaged` | a file is not as it was written | damaged |
+//! | `store.unsafe`, `store.io` | a file is not only ours; cannot be read or written | refused, other |
+//! | `floor.other_root` | a floor of another trust anchor | usage |
 //! | `usage.*` | an argument is wrong | usage |
 
 mod anchor;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod hostile;
+mod kept;
 mod misbehave;
 mod served;
 mod service;
