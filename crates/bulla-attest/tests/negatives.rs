@@ -172,6 +172,7 @@ impl Tally {
     }
 }
 
+/// R32, R33 (N06), R34 (N08, N12, N13): structure, vendor and certification data.
 #[test]
 fn n01_to_n18_structure() {
     let vectors = Vectors::load();

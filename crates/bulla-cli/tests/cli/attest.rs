@@ -198,7 +198,7 @@ fn a_quote_of_another_length_is_damaged() {
     refusal(bulla.run(&format!("{} --json", VERIFY.replace("quote", "/dev/zero"))), 11, "parse.too_large");
 }
 
-/// B6.
+/// B6, R32, R33 (the vendor of the quoting enclave), R34.
 #[test]
 fn a_quote_of_an_unlisted_kind_is_refused() {
     let bulla = Bulla::with_host();
