@@ -33,10 +33,10 @@
 //! | 568..632 | report data | what the quote is for: its receiver compares it |
 //! | 636..700 | signature (in a version 5 quote with a TD 1.5 body at 706..770) | as above |
 //!
-//! Left in, because the library's walk or the simulator's marker is about them: the header; of SGX CPUSVN, MISCSELECT, CET
+//! Left in, because the walk or the simulator's marker is about them: the header; of SGX CPUSVN, MISCSELECT, CET
 //! attributes, ATTRIBUTES and all reserved bytes; of TDX TEE_TCB_SVN, MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES, TD ATTRIBUTES, XFAM,
 //! TEE_TCB_SVN2 and MRSERVICETD; all lengths, the attestation key, the QE report, its signature, its authentication
-//! data and the PCK chain to the last line break. So the walk judges **nothing** that the key leaves out: `dcap-qvl` reads of
+//! data and the PCK chain to the last line break. So the walk judges **nothing** that the key leaves out: it reads of
 //! a body the TCB SVNs, the module's signer and attributes, SGX DEBUG, the TD attributes and MRSERVICETD. The policy judges
 //! all of these again on a hit, with the rest of the body.
 //!

@@ -20,13 +20,6 @@ pub enum Error {
         detail: String,
     },
 
-    /// An SGX quote of version 4 or 5: well formed, but `dcap-qvl` verifies SGX quotes of version 3 alone.
-    #[error(
-        "SGX quotes of version {0} are not verified, only those of version 3: let the machine's quote provider library make \
-         version 3"
-    )]
-    SgxVersion(u16),
-
     /// The quote names its platform otherwise than by a PCK certificate chain (R34).
     #[error(
         "the quote has certification data of type {0} and no PCK certificate chain (type 5): let the machine's quote \
@@ -473,7 +466,6 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Parse { fault, .. } => fault.code(),
-            Self::SgxVersion(_) => "quote.unsupported",
             Self::NoChain(_) => "pck.no_chain",
             Self::Item { item, fault, .. } => item_code(*item, *fault),
             Self::Revoked(_) => "revoked",
@@ -530,8 +522,7 @@ impl Error {
             Self::Report { fault, .. } => fault.class(),
             Self::LocalVerifier(error) => error.class(),
             Self::NoMatchingLevel(_) => Class::TooOld,
-            Self::SgxVersion(_)
-            | Self::NoChain(_)
+            Self::NoChain(_)
             | Self::Revoked(_)
             | Self::TcbRevoked(_)
             | Self::TdxModule(_)

@@ -1,14 +1,15 @@
-//! Why the verification library refused a quote that passed all of our own checks.
+//! Why the walk refused a quote that passed all of our own checks.
 
 use bulla_tee::Identity;
 
 use crate::check::Checked;
+use crate::error::{Item, ItemFault};
 use crate::levels::{self, TdxModule, enclave_level, guest_level, qe_level};
 use crate::quote::{Body, Quote};
 use crate::shortfall::{Names, Versions, shortfalls};
-use crate::{Collateral, Error, Policy, Shortfall, Tcb, TcbStatus};
+use crate::{Collateral, Error, Policy, Shortfall, Tcb, TcbStatus, TeeKind};
 
-/// Names the reason for which the library refused. It never accepts: whatever it finds in order, the library's refusal stands.
+/// Names the reason for which the walk refused. It never accepts: whatever it finds in order, the walk's refusal stands.
 pub(crate) fn explain(
     quote: &Quote<'_>,
     checked: &Checked,
@@ -45,8 +46,13 @@ pub(crate) fn missing(quote: &Quote<'_>, checked: &Checked, collateral: &Collate
     shortfalls(&versions, &checked.tcb_info, names, &checked.qe_identity)
 }
 
-fn tcb(quote: &Quote<'_>, checked: &Checked) -> Result<Tcb, Error> {
+/// How a quote's platform stands by the levels, without its shortfalls. A refused one's may be revoked.
+pub(crate) fn tcb(quote: &Quote<'_>, checked: &Checked) -> Result<Tcb, Error> {
     let Checked { platform, tcb_info, qe_identity, .. } = checked;
+    if quote.body.tee() == TeeKind::Sgx && qe_identity.version != 2 {
+        let detail = format!("version {}, and QE has version 2", qe_identity.version);
+        return Err(Error::item(Item::QeIdentity, ItemFault::UnsupportedVersion, detail));
+    }
     let qe = qe_level(&quote.qe_report, qe_identity)?;
     let found = match &quote.body {
         Body::Sgx(_) => enclave_level(platform, &qe, tcb_info)?,

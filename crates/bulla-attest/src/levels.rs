@@ -1,8 +1,9 @@
 //! How a platform, its TDX module and its quoting enclave stand by the levels that the vendor published.
 //!
-//! Quotes are judged by the verification library; this judges what the library has only a sentence for, and what is no quote.
+//! The verification library judges the quotes that it walks; this judges the others, what the library has only a sentence
+//! for, and what is no quote.
 
-use bulla_tee::sgx::arch::ReportBody;
+use bulla_tee::sgx::arch::{ReportBody, flags};
 use dcap_qvl::TcbStatus::{self, *};
 use dcap_qvl::tcb_info::TdxModuleIdentity;
 use dcap_qvl::{QeIdentity, TcbInfo, TcbStatusWithAdvisory};
@@ -21,6 +22,8 @@ const OF_PLATFORMS: [TcbStatus; 7] = [
     Revoked,
 ];
 const OF_MODULES: [TcbStatus; 3] = [UpToDate, OutOfDate, Revoked];
+const OF_QUOTING_ENCLAVES: [TcbStatus; 5] =
+    [UpToDate, ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded, Revoked];
 
 /// Brings the levels into the order in which they are looked through, whatever order they were published in (R20): by the
 /// platform's components, then the PCE, then the TDX module, as Intel's verification library does.
@@ -84,7 +87,7 @@ fn platform_level(
     for level in &tcb_info.tcb_levels {
         let short = level.shortfalls(&platform.cpusvn, platform.pcesvn, tee_tcb_svn).map_err(malformed)?;
         if short.is_empty() {
-            found = Some(verdict(level.tcb_status, &level.advisory_ids, &OF_PLATFORMS)?);
+            found = Some(verdict(Item::TcbInfo, level.tcb_status, &level.advisory_ids, &OF_PLATFORMS)?);
             break;
         }
     }
@@ -143,6 +146,8 @@ pub(crate) fn qe_level(found: &ReportBody, wanted: &QeIdentity) -> Result<TcbSta
         Some("MISCSELECT")
     } else if !masked(&wanted.attributes, &wanted.attributes_mask, attributes.as_flattened()) {
         Some("attributes")
+    } else if found.attributes.flags & flags::DEBUG != 0 {
+        Some("attributes (debug)")
     } else {
         None
     };
@@ -156,7 +161,7 @@ pub(crate) fn qe_level(found: &ReportBody, wanted: &QeIdentity) -> Result<TcbSta
                 format!("the quoting enclave's SVN {} is below every listed level: update it", found.isv_svn);
             Error::item(Item::QeIdentity, ItemFault::NoMatchingLevel, detail)
         })?;
-    Ok(TcbStatusWithAdvisory::new(level.tcb_status, level.advisory_ids.clone()))
+    verdict(Item::QeIdentity, level.tcb_status, &level.advisory_ids, &OF_QUOTING_ENCLAVES)
 }
 
 /// The TDX module's signer and attributes (R21).
@@ -183,7 +188,7 @@ fn module_level(tee_tcb_svn: &[u8; 16], tcb_info: &TcbInfo) -> Result<Option<Tcb
     };
     let met = module.tcb_levels.iter().find(|level| level.shortfall(tee_tcb_svn).is_none());
     let level = met.ok_or_else(|| Error::NoMatchingLevel(Vec::new()))?;
-    verdict(level.tcb_status, &level.advisory_ids, &OF_MODULES).map(Some)
+    verdict(Item::TcbInfo, level.tcb_status, &level.advisory_ids, &OF_MODULES).map(Some)
 }
 
 fn module<'a>(tee_tcb_svn: &[u8; 16], tcb_info: &'a TcbInfo) -> Result<Option<&'a TdxModuleIdentity>, Error> {
@@ -192,6 +197,7 @@ fn module<'a>(tee_tcb_svn: &[u8; 16], tcb_info: &'a TcbInfo) -> Result<Option<&'
 }
 
 fn verdict(
+    item: Item,
     status: TcbStatus,
     advisories: &[String],
     known: &[TcbStatus],
@@ -199,7 +205,8 @@ fn verdict(
     if known.contains(&status) {
         Ok(TcbStatusWithAdvisory::new(status, advisories.to_vec()))
     } else {
-        Err(malformed(format_args!("a level has the status {status}, which it cannot have")))
+        let detail = format!("a level has the status {status}, which it cannot have");
+        Err(Error::item(item, ItemFault::Parse, detail))
     }
 }
 

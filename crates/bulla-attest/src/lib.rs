@@ -8,16 +8,17 @@
 //!
 //! - **Strict bytes** (R31-R34). The library reads leniently: it ignores bytes behind the end and inside containers, and the
 //!   type of the outer certification data. Here every byte of a quote is accounted for; only zero padding after the
-//!   declared end, which guests commonly hand over, is stripped. SGX quotes have version 3, TDX quotes 4 or 5 with a TD
-//!   1.0 or 1.5 report; everything else is refused by name, SGX quotes of versions 4 and 5 because the library does not
-//!   walk them.
+//!   declared end, which guests commonly hand over, is stripped. SGX quotes have version 3, 4 or 5, TDX quotes 4 or 5 with
+//!   a TD 1.0 or 1.5 report; everything else is refused by name.
 //! - **A pinned root** (R27). Intel's root is known by its hash, and its certificate is taken from the chains at hand.
 //! - **Complete and current collateral** (R17, R28). All items, their issuers and both revocation lists are required, and
 //!   none may be issued after the given time or be past its next update. A set that is not there is never "nothing revoked".
 //! - **Policy** (R22-R26, R44). The library accepts `OutOfDate`; [`Policy::strict`] accepts `UpToDate` without advisories
 //!   alone. A file ([`Policy::from_toml`]) names registers and machines, and loosens what can be loosened.
 //! - **Reasons.** The library has one sentence for a refusal. Before it runs, the same signatures and links are checked one
-//!   by one, by the same algorithm, so that a refusal has a code. These checks refuse; only the library's walk accepts.
+//!   by one, by the same algorithm, so that a refusal has a code. These checks refuse; only the walk accepts.
+//! - **SGX quotes of versions 4 and 5.** The library does not walk them. Their path is walked here by the same path builder, and
+//!   their levels are judged by the rules that judge local reports, which the tests hold against the library's.
 //!   [`Error::reason`] tells an operator what to do, [`Error::remote`] tells a peer no more than it should know.
 //!
 //! Which machine a quote is from is in [`Platform`], read from a PCK certificate that verified, and compared by
@@ -30,7 +31,6 @@
 //! | code | what | class |
 //! |---|---|---|
 //! | `parse.*` | the quote's bytes are not a quote of a supported kind | damaged |
-//! | `quote.unsupported` | a well-formed quote of a kind that the verification library does not walk | refused |
 //! | `pck.no_chain` | the quote names its platform otherwise than by a PCK chain | refused |
 //! | `quote.signature`, `qe_report.signature`, `qe_report.binding`, `quote.unverified` | the quote was changed | damaged |
 //! | `tcb_info.*`, `qe_identity.*`, `pck_crl.*`, `root_crl.*`, `pck.*` with `parse`, `chain`, `chain_signature`, `signature` | an item was changed or is of another kind | damaged |
@@ -87,6 +87,7 @@ mod shortfall;
 mod snp;
 mod status;
 mod verify;
+mod walk;
 
 pub use anchor::TrustAnchor;
 pub use claims::{AmdPlatform, AmdProduct, Basis, Claims, IntelPlatform, Platform};

@@ -144,14 +144,6 @@ impl<'a> Quote<'a> {
     pub(crate) fn version(&self) -> u16 {
         u16::from_le_bytes(self.header.version)
     }
-
-    /// Refuses what can be read but not verified: `dcap-qvl` walks SGX quotes of version 3 alone.
-    pub(crate) fn check_judged(&self) -> Result<(), Error> {
-        match (self.body.tee(), self.version()) {
-            (TeeKind::Sgx, version @ 4..) => Err(Error::SgxVersion(version)),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn check_header(header: &QuoteHeader, version: u16) -> Result<TeeKind, Error> {

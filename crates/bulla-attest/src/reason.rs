@@ -98,7 +98,7 @@ impl Error {
                 | ParseFault::Slack
                 | ParseFault::TrailingBytes => Remote::Malformed,
             },
-            Self::SgxVersion(_) | Self::NoChain(_) => Remote::Unsupported,
+            Self::NoChain(_) => Remote::Unsupported,
             Self::Item { item: Item::QeIdentity, fault: ItemFault::NoMatchingLevel, .. }
             | Self::NoMatchingLevel(_)
             | Self::TcbRevoked(_) => Remote::TcbTooOld,
@@ -222,11 +222,6 @@ impl Error {
     fn parts(&self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Parse { fault, .. } => parse_parts(*fault),
-            Self::SgxVersion(_) => (
-                "quote header",
-                "version 3 of SGX quotes",
-                "let the machine's quote provider library make version 3",
-            ),
             Self::NoChain(_) => (
                 "PCK certification data",
                 "a PCK certificate chain (type 5)",
@@ -633,7 +628,6 @@ mod tests {
     /// One of each; refusals by policy have reasons of their own, which the policy's tests compare.
     fn errors() -> Vec<Error> {
         let mut errors = vec![
-            Error::SgxVersion(4),
             Error::NoChain(3),
             Error::Revoked("the platform's PCK certificate"),
             Error::QeReportSignature,

@@ -3,24 +3,24 @@
 //! Four steps: structure ([`Quote::parse`]), the platform's [endorsement](crate::endorsement), which may be remembered, the
 //! signature over header and body, and the policy. All but the second are taken on the actual bytes every time.
 //!
-//! An endorsement that is not remembered comes from our own checks ([`check`](mod@crate::check)) and the verification library's walk over
-//! the whole path ([`walk`]). Only the walk can accept; the checks refuse, and name the reason where the library has but a
+//! An endorsement that is not remembered comes from our own checks ([`check`](mod@crate::check)) and the walk over the whole path
+//! ([`walk`](mod@crate::walk)). Only the walk can accept; the checks refuse, and name the reason where the library has but a
 //! sentence.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bulla_tee::{Identity, SgxIdentity, TdxIdentity, is_simulated};
-use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 
 use crate::check::{check, check_collateral};
 use crate::collateral::{Facts, Floor};
-use crate::crypto::{Engine, VerifyingKey};
+use crate::crypto::VerifyingKey;
 use crate::endorsement::{Endorsement, Key};
 use crate::explain::{explain, missing};
 use crate::memory::{Memory, Remembered};
 use crate::quote::{Body, Quote};
 use crate::snp::{self, Roots};
+use crate::walk::walk;
 use crate::{
     AmdCollateralId, AmdProduct, AtBoundary, Basis, Boundary, Claims, Collateral, CollateralId, Error,
     EventLog, EventLogFault, IntelPlatform, Platform, Policy, Tcb, TrustAnchor,
@@ -128,8 +128,8 @@ impl Verifier {
         Basis { time, issued, floor: self.floor.as_ref().map(|floor| floor.time()) }
     }
 
-    /// Verifies evidence with its collateral at a time, and appraises it: an SGX quote (version 3), a TDX quote (version 4 or
-    /// 5) or, where the collateral is for one, a SEV-SNP report (version 2, 3 or 5).
+    /// Verifies evidence with its collateral at a time, and appraises it: an SGX quote (version 3, 4 or 5), a TDX quote
+    /// (version 4 or 5) or, where the collateral is for one, a SEV-SNP report (version 2, 3 or 5).
     ///
     /// Zero bytes after a quote's end are taken for a guest's padding; everything else must be exactly a quote or a report.
     ///
@@ -205,7 +205,6 @@ impl Verifier {
     ) -> Result<Claims, Error> {
         self.check_time(now)?;
         let quote = Quote::parse(quote)?;
-        quote.check_judged()?;
         let endorsement = self.endorsement(&quote, collateral, now, policy)?;
         // What was found good may be below the floor since.
         let facts = collateral.facts()?;
@@ -252,7 +251,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// Everything around a quote, and its signature. The policy has no part in it but to name the library's reason.
+/// Everything around a quote, and its signature. The policy has no part in it but to name the walk's reason.
 fn endorse(
     quote: &Quote<'_>,
     collateral: &Collateral,
@@ -262,47 +261,17 @@ fn endorse(
 ) -> Result<Endorsement, Error> {
     let checked = check(quote, collateral, now, anchor)?;
     let simulated = claims_simulated(quote, &checked.platform);
-    let verified = match walk(quote, collateral, now, &checked.root) {
-        Ok(verified) => verified,
-        Err(refusal) => {
-            return Err(explain(
-                quote,
-                &checked,
-                collateral,
-                &identity(&quote.body),
-                simulated,
-                policy,
-                refusal,
-            ));
-        }
-    };
-    let numbers =
-        [checked.tcb_info.tcb_evaluation_data_number, checked.qe_identity.tcb_evaluation_data_number];
+    let tcb = walk(quote, &checked, collateral, now).map_err(|refusal| {
+        explain(quote, &checked, collateral, &identity(&quote.body), simulated, policy, refusal)
+    })?;
     let shortfalls = missing(quote, &checked, collateral);
     Ok(Endorsement {
         platform: checked.platform,
-        tcb: Tcb {
-            status: verified.status.parse()?,
-            advisory_ids: verified.advisory_ids,
-            evaluation_data_number: numbers.into_iter().min().unwrap_or_default(),
-            qe_status: verified.qe_status.status.into(),
-            shortfalls,
-        },
+        tcb: Tcb { shortfalls, ..tcb },
         simulated,
         window: checked.window,
         attestation_key: VerifyingKey::new(quote.attestation_key).ok_or(Error::QuoteSignature)?,
     })
-}
-
-/// The library's walk over the whole path: certificates, revocation, documents, QE report, quote, TCB levels. It refuses
-/// debug, migration, reserved attributes and a cleared SEPT_VE_DISABLE by itself, as our policy does; service TDs are left
-/// to our policy, which knows their hashes.
-fn walk(quote: &Quote<'_>, collateral: &Collateral, now: u64, root: &[u8]) -> Result<VerifiedReport, String> {
-    let set = collateral.items().map_err(|error| error.to_string())?;
-    QuoteVerifier::<Engine>::new_with_config(root.to_vec())
-        .allow_service_td(true)
-        .verify(quote.bytes, set, now)
-        .map_err(|error| format!("{error:#}"))
 }
 
 pub(crate) fn identity(body: &Body) -> Identity {

@@ -9,8 +9,8 @@ use bulla_crypto::sha256;
 use bulla_tee::SIMULATED_MARKER;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, CustomExtension,
-    DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
-    date_time_ymd,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 
@@ -35,6 +35,10 @@ struct Recipe {
     qe_isvsvn: u16,
     qe_report_data_end: u8,
     root_name: &'static str,
+    /// What is wrong with a certificate or a list, though who signed it and for when is in order.
+    flaw: &'static str,
+    /// The version of an enclave's quote instead of a guest's.
+    enclave: Option<u8>,
 }
 
 impl Default for Recipe {
@@ -54,6 +58,8 @@ impl Default for Recipe {
             qe_isvsvn: 4,
             qe_report_data_end: 0,
             root_name: "Intel SGX Root CA",
+            flaw: "",
+            enclave: None,
         }
     }
 }
@@ -72,7 +78,7 @@ impl Evidence {
 }
 
 fn code(recipe: &Recipe, policy: &Policy) -> &'static str {
-    let evidence = Pki::new(recipe.root_name).evidence(recipe);
+    let evidence = Pki::with_flaw(recipe.root_name, recipe.flaw).evidence(recipe);
     evidence.verify(&evidence.root, policy).map_or_else(|error| error.code(), |_| "ok")
 }
 
@@ -117,6 +123,10 @@ struct Pki {
 
 impl Pki {
     fn new(root_name: &str) -> Self {
+        Self::with_flaw(root_name, "")
+    }
+
+    fn with_flaw(root_name: &str, flaw: &str) -> Self {
         let params = |name: &str, serial: u64, ca: bool| {
             let mut params = CertificateParams::default();
             params.distinguished_name.push(DnType::CommonName, name);
@@ -125,6 +135,13 @@ impl Pki {
             params.is_ca = if ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
             if ca {
                 params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            }
+            match (flaw, serial) {
+                ("the signer has another use", 3) => {
+                    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::EmailProtection];
+                }
+                ("the signer has an unknown critical extension", 3) => params.custom_extensions = unknown(),
+                _ => {}
             }
             params
         };
@@ -171,7 +188,7 @@ impl Pki {
             quote: self.quote(recipe, chain.as_bytes()),
             collateral: json!({
                 "pck_crl_issuer_chain": issuers,
-                "root_ca_crl": crl(&self.root, &[("ca", 2), ("signer", 3)]),
+                "root_ca_crl": crl(&self.root, &[("root", 1), ("ca", 2), ("signer", 3)]),
                 "pck_crl": crl(&self.ca, &[("leaf", 4)]),
                 "tcb_info_issuer_chain": signers,
                 "tcb_info_signature": hex::encode(self.signer.sign(tcb_info.as_bytes())),
@@ -211,27 +228,35 @@ impl Pki {
         let oid = [1, 2, 840, 113_741, 1, 13, 1];
         params.custom_extensions =
             vec![CustomExtension::from_oid_content(&oid, tlv(0x30, &extension.concat()))];
+        if recipe.flaw == "the PCK certificate has an unknown critical extension" {
+            params.custom_extensions.extend(unknown());
+        }
         params.signed_by(&self.pck, &self.ca.issuer()).unwrap()
     }
 
-    /// A version 4 quote.
+    /// A version 4 quote of a guest, or one of an enclave.
     fn quote(&self, recipe: &Recipe, chain: &[u8]) -> Vec<u8> {
         let vendor = hex::decode("939a7233f79c4ca9940a0db3957f0607").unwrap();
-        let header = [&[4, 0, 2, 0, 0x81, 0, 0, 0, 0, 0, 0, 0][..], &vendor, &[0; 20]].concat();
-        let mut body = [0u8; 584];
+        let (version, tee) = recipe.enclave.map_or((4, 0x81), |version| (version, 0));
+        let header = [&[version, 0, 2, 0, tee, 0, 0, 0, 0, 0, 0, 0][..], &vendor, &[0; 20]].concat();
+        let mut body = vec![0u8; 584];
         body[..16].copy_from_slice(&recipe.tee_tcb_svn);
         body[64..112].copy_from_slice(&recipe.mrsignerseam);
         body[112..120].copy_from_slice(&recipe.seam_attributes);
         body[120..128].copy_from_slice(&recipe.td_attributes.to_le_bytes());
         body[136..184].copy_from_slice(&[7; 48]);
-        let signed = [header.as_slice(), &body].concat();
+        if recipe.enclave.is_some() {
+            body = vec![0; 384];
+        }
+        let descriptor = if version == 5 { &[1, 0, 0x80, 1, 0, 0][..] } else { &[] };
+        let signed = [header.as_slice(), descriptor, &body].concat();
 
         let point = &self.attestation.public_key_raw()[1..];
         let auth: Vec<u8> = (0..32).collect();
         let mut report = [0u8; 384];
         report[48..56].copy_from_slice(&recipe.qe_flags.to_le_bytes());
         report[128..160].copy_from_slice(&recipe.qe_mrsigner);
-        report[256..258].copy_from_slice(&2u16.to_le_bytes());
+        report[256] = if recipe.enclave.is_some() { 1 } else { 2 };
         report[258..260].copy_from_slice(&recipe.qe_isvsvn.to_le_bytes());
         report[320..352].copy_from_slice(&sha256(&[point, &auth]));
         report[383] = recipe.qe_report_data_end;
@@ -241,7 +266,8 @@ impl Pki {
         let qe =
             [&report[..], &raw(&self.pck, &report), &32u16.to_le_bytes(), &auth, &certification(5, chain)]
                 .concat();
-        let data = [&raw(&self.attestation, &signed), point, &certification(6, &qe)].concat();
+        let qe = if version == 3 { qe } else { certification(6, &qe) };
+        let data = [&raw(&self.attestation, &signed), point, &qe].concat();
         [&signed[..], &u32::try_from(data.len()).unwrap().to_le_bytes(), &data].concat()
     }
 }
@@ -267,6 +293,9 @@ fn documents(recipe: &Recipe) -> (String, String) {
         "tdxModule": module, "tdxModuleIdentities": [identity],
         "tcbLevels": [level(2, "UpToDate"), level(1, "Revoked")],
     });
+    if recipe.enclave.is_some() {
+        tcb_info["id"] = json!("SGX");
+    }
     overlay(&mut tcb_info, &recipe.tcb);
     let mut qe_identity = json!({
         "id": "TD_QE", "version": 2, "issueDate": "2026-01-01T00:00:00Z", "nextUpdate": "2026-02-01T00:00:00Z",
@@ -275,8 +304,18 @@ fn documents(recipe: &Recipe) -> (String, String) {
         "mrsigner": "DC".repeat(32), "isvprodid": 2,
         "tcbLevels": [{"tcb": {"isvsvn": 4}, "tcbDate": "2025-01-01T00:00:00Z", "tcbStatus": "UpToDate"}],
     });
+    if recipe.enclave.is_some() {
+        (qe_identity["id"], qe_identity["isvprodid"]) = (json!("QE"), json!(1));
+    }
     overlay(&mut qe_identity, &recipe.qe);
     (tcb_info.to_string(), qe_identity.to_string())
+}
+
+/// An extension that nobody knows and everybody has to.
+fn unknown() -> Vec<CustomExtension> {
+    let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+    extension.set_criticality(true);
+    vec![extension]
 }
 
 fn overlay(document: &mut Value, changes: &Value) {
@@ -299,6 +338,53 @@ fn evidence_in_order_is_accepted() {
 fn n34_r28_a_revoked_leaf_ca_or_signer_is_refused() {
     for revoked in [&["leaf"], &["ca"], &["signer"]] {
         assert_eq!(strict(&Recipe { revoked, ..Recipe::default() }), "revoked", "{revoked:?}");
+    }
+}
+
+/// What the verification library refuses of version 3 is refused of the versions that it does not walk.
+#[test]
+fn enclaves_are_judged_by_the_library_and_without_it_alike() {
+    let of = |enclave, recipe: &Recipe| {
+        let recipe = Recipe { enclave: Some(enclave), ..recipe.clone() };
+        [Policy::strict(), Policy::strict().allow_every_status()].map(|policy| code(&recipe, &policy))
+    };
+    let alike = |recipe: &Recipe, what: &str| {
+        let [library, four, five] = [3, 4, 5].map(|version| of(version, recipe));
+        assert_eq!([four, five], [library; 2], "{what}");
+        library
+    };
+    assert_eq!(alike(&Recipe::default(), "in order"), ["ok"; 2]);
+    for flaw in [
+        "the signer has another use",
+        "the signer has an unknown critical extension",
+        "the PCK certificate has an unknown critical extension",
+    ] {
+        let [refused, _] = alike(&Recipe { flaw, ..Recipe::default() }, flaw);
+        assert_eq!(refused, "quote.unverified", "{flaw}");
+    }
+    for revoked in [&["root"], &["ca"], &["signer"], &["leaf"]] {
+        let [refused, _] = alike(&Recipe { revoked, ..Recipe::default() }, revoked[0]);
+        assert_eq!(refused, if revoked == &["root"] { "quote.unverified" } else { "revoked" });
+    }
+    let level = |isvsvn, status: &str| json!({"tcb": {"isvsvn": isvsvn}, "tcbDate": "2025-01-01T00:00:00Z", "tcbStatus": status});
+    let open = json!({"attributesMask": "00".repeat(16), "attributes": "00".repeat(16)});
+    for (qe, qe_flags, wanted) in [
+        (json!({"version": 3}), 0x11, "qe_identity.unsupported_version"),
+        (open.clone(), 0x11, "ok"),
+        (open, 0x13, "qe_identity.mismatch"),
+        (json!({"tcbLevels": [level(4, "OutOfDate")]}), 0x11, "ok"),
+        (json!({"tcbLevels": [level(4, "ConfigurationNeeded")]}), 0x11, "ok"),
+        (json!({"tcbLevels": [level(4, "SWHardeningNeeded")]}), 0x11, "qe_identity.parse"),
+        (json!({"tcbLevels": [level(4, "TDRelaunchAdvised")]}), 0x11, "qe_identity.parse"),
+        (json!({"tcbLevels": [level(4, "Revoked")]}), 0x11, "tcb.revoked"),
+        (json!({"tcbLevels": [level(5, "UpToDate")]}), 0x11, "qe_identity.no_matching_level"),
+    ] {
+        let what = format!("{qe} {qe_flags:x}");
+        let [_, refused] = alike(&Recipe { qe, qe_flags, ..Recipe::default() }, &what);
+        assert_eq!(refused, wanted, "{what}");
+    }
+    for (cpusvn, wanted) in [([2; 16], "ok"), ([1; 16], "tcb.revoked"), ([0; 16], "tcb.no_matching_level")] {
+        assert_eq!(alike(&Recipe { cpusvn, ..Recipe::default() }, wanted)[1], wanted);
     }
 }
 

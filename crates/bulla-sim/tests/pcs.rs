@@ -2,47 +2,19 @@
 //! Intel's does.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
-use bulla_crypto::sha256;
+mod common;
+
 use bulla_sim::pcs::{Response, respond};
 use bulla_sim::{Machine, Recovery, TdDescription};
 use dcap_qvl::QuoteCollateralV3;
-use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::verify::QuoteVerifier;
 use percent_encoding::percent_decode_str;
-use rustls_pki_types::SignatureVerificationAlgorithm;
 use serde_json::Value;
-use tempfile::TempDir;
+
+use common::{Engine, new};
 
 const NOW: u64 = 1_800_000_000;
 const FMSPC: &str = "B011A51A0000";
-
-struct Engine;
-
-impl Config for Engine {
-    type X509 = dcap_qvl::x509::X509CertBackend;
-    type SigEncoder = dcap_qvl::signature::DerSigEncoder;
-    type Crypto = Self;
-}
-
-impl CryptoProvider for Engine {
-    fn sig_algo() -> &'static dyn SignatureVerificationAlgorithm {
-        webpki::aws_lc_rs::ECDSA_P256_SHA256
-    }
-
-    fn sha256(data: &[u8]) -> [u8; 32] {
-        sha256(&[data])
-    }
-
-    fn sha384(data: &[u8]) -> [u8; 48] {
-        bulla_crypto::sha384(&[data])
-    }
-}
-
-fn new() -> (TempDir, Machine) {
-    let dir = tempfile::tempdir().unwrap();
-    let machine = Machine::create(dir.path().join("machine")).unwrap();
-    (dir, machine)
-}
 
 fn get(machine: &Machine, path: &str) -> Response {
     let response = respond(machine, NOW, "GET", path);

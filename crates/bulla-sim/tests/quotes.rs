@@ -1,47 +1,20 @@
 //! Simulated quotes and collateral, judged by `dcap-qvl`: they verify under the simulated root and nowhere else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+mod common;
+
 use bulla_crypto::{Role, RoleHash, sha256};
 use bulla_sim::{EnclaveIdentity, Machine, QuoteForm, Step, TdDescription, in_guest_buffer};
 use bulla_tee::{Evidence, EvidenceKind, Identity, SIMULATED_MARKER, Tee};
 use dcap_qvl::QuoteCollateralV3;
-use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::policy::QuotePolicy;
 use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair};
-use rustls_pki_types::SignatureVerificationAlgorithm;
-use tempfile::TempDir;
+
+use common::{Engine, new};
 
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 24 * 3600;
-
-struct Engine;
-
-impl Config for Engine {
-    type X509 = dcap_qvl::x509::X509CertBackend;
-    type SigEncoder = dcap_qvl::signature::DerSigEncoder;
-    type Crypto = Self;
-}
-
-impl CryptoProvider for Engine {
-    fn sig_algo() -> &'static dyn SignatureVerificationAlgorithm {
-        webpki::aws_lc_rs::ECDSA_P256_SHA256
-    }
-
-    fn sha256(data: &[u8]) -> [u8; 32] {
-        sha256(&[data])
-    }
-
-    fn sha384(data: &[u8]) -> [u8; 48] {
-        bulla_crypto::sha384(&[data])
-    }
-}
-
-fn new() -> (TempDir, Machine) {
-    let dir = tempfile::tempdir().unwrap();
-    let machine = Machine::create(dir.path().join("machine")).unwrap();
-    (dir, machine)
-}
 
 fn verify(machine: &Machine, quote: &[u8], now: u64) -> Result<VerifiedReport, String> {
     let collateral: QuoteCollateralV3 =

@@ -4,16 +4,11 @@
 use bulla_sim::{Edition, Machine, Recovery, Step, TdDescription, TdxModule, TeeType};
 use bulla_tee::{Identity, SIMULATED_MARKER, Tee};
 use serde_json::Value;
-use tempfile::TempDir;
+
+use common::new;
 
 const NOW: u64 = 1_800_000_000;
 const DAY: u64 = 24 * 3600;
-
-fn new() -> (TempDir, Machine) {
-    let dir = tempfile::tempdir().unwrap();
-    let machine = Machine::create(dir.path().join("machine")).unwrap();
-    (dir, machine)
-}
 
 fn recovery(at: u64, standard_at: u64, microcode: u8, tdx_module: u8, advisory: &str) -> Recovery {
     Recovery { at, standard_at, microcode, tdx_module, advisory: advisory.into() }

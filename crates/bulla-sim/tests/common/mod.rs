@@ -1,13 +1,16 @@
 //! `dcap-qvl`, as what simulated evidence is judged by.
-#![allow(unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use bulla_crypto::sha256;
+use bulla_sim::Machine;
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::verify::QuoteVerifier;
 use rustls_pki_types::SignatureVerificationAlgorithm;
+use tempfile::TempDir;
 
-struct Engine;
+/// Runs `dcap-qvl` on aws-lc-rs.
+pub struct Engine;
 
 impl Config for Engine {
     type X509 = dcap_qvl::x509::X509CertBackend;
@@ -35,4 +38,11 @@ pub fn verify(root: &[u8], quote: &[u8], set: &QuoteCollateralV3, now: u64) -> R
         .verify(quote, set, now)
         .map(|verified| verified.status)
         .map_err(|error| format!("{error:#}"))
+}
+
+/// A new machine, for as long as its folder is held.
+pub fn new() -> (TempDir, Machine) {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::create(dir.path().join("machine")).unwrap();
+    (dir, machine)
 }
