@@ -3,7 +3,7 @@
 
 mod common;
 
-use bulla_crypto::{Role, RoleHash, sha256};
+use bulla_crypto::{Role, RoleHash};
 use bulla_sim::{EnclaveIdentity, Machine, QuoteForm, Step, TdDescription, in_guest_buffer};
 use bulla_tee::{Evidence, EvidenceKind, Identity, SIMULATED_MARKER, Tee};
 use dcap_qvl::QuoteCollateralV3;

@@ -68,9 +68,12 @@ impl Session<'_> {
             let Wanted { url, headers, limit, .. } = *wanted;
             let answer = match transport.get(&Question { url, headers, limit, timeout }) {
                 Ok(answer) => answer,
-                Err(Trouble::TooLarge) => {
+                Err(Trouble::TooLarge(limit)) => {
                     let why = format!("its answer is longer than {limit} bytes");
                     return Err(fault(wanted, ServiceFault::TooLarge, &why));
+                }
+                Err(Trouble::Malformed(why)) => {
+                    return Err(fault(wanted, ServiceFault::Malformed, &repeatable(&why)));
                 }
                 Err(Trouble::Unreachable(why)) => {
                     return Err(fault(wanted, ServiceFault::Unreachable, &repeatable(&why)));

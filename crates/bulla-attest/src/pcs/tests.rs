@@ -172,7 +172,7 @@ impl Transport for Script {
         let Question { url, limit, timeout, .. } = *question;
         self.asked.lock().unwrap().push(Asked { url: url.into(), headers, limit, timeout });
         match self.answers.lock().unwrap().pop_front().expect("one more question than answers") {
-            Ok(answer) if answer.body.len() > limit => Err(Trouble::TooLarge),
+            Ok(answer) if answer.body.len() > limit => Err(Trouble::TooLarge(limit)),
             answer => answer,
         }
     }
@@ -633,8 +633,8 @@ fn over_socket(
 
 fn why(trouble: Trouble) -> String {
     match trouble {
-        Trouble::TooLarge => "too large".into(),
-        Trouble::Unreachable(why) => why,
+        Trouble::TooLarge(limit) => format!("more than {limit} bytes"),
+        Trouble::Malformed(why) | Trouble::Unreachable(why) => why,
     }
 }
 
@@ -672,11 +672,11 @@ fn b42_the_transport_follows_nothing_and_stops_at_the_limit() {
 
     let moved = ask("HTTP/1.1 302 Found\r\nLocation: http://localhost:1/\r\nContent-Length: 0\r\n\r\n", 3);
     assert_eq!(moved.map_err(why).unwrap().status, 302);
-    assert!(matches!(ask("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", 3), Err(Trouble::TooLarge)));
+    assert!(matches!(ask("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd", 3), Err(Trouble::TooLarge(3))));
     // Announced as far more, or never announced and without end: it stops reading at the limit.
     assert!(matches!(
         ask("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nabcd", 3),
-        Err(Trouble::TooLarge)
+        Err(Trouble::TooLarge(3))
     ));
     let endless = |mut stream: TcpStream| {
         read_head(&mut stream);
@@ -688,21 +688,23 @@ fn b42_the_transport_follows_nothing_and_stops_at_the_limit() {
             .is_ok()
         {}
     };
-    assert!(matches!(over_socket(endless, "http", &Reach::default(), 4096), Err(Trouble::TooLarge)));
-    let endless_head = |mut stream: TcpStream| {
-        read_head(&mut stream);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
-        while stream
-            .write_all(b"X-Filler: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n")
-            .is_ok()
-        {}
+    assert!(matches!(over_socket(endless, "http", &Reach::default(), 4096), Err(Trouble::TooLarge(4096))));
+    // A head without end: one field, answers before the answer, fields.
+    let head = |start: &'static str, more: &'static str| {
+        let serve = move |mut stream: TcpStream| {
+            read_head(&mut stream);
+            let _ = stream.write_all(start.as_bytes());
+            while stream.write_all(more.repeat(100).as_bytes()).is_ok() {}
+        };
+        over_socket(serve, "http", &Reach::default(), 4096)
     };
-    assert!(matches!(
-        over_socket(endless_head, "http", &Reach::default(), 4096),
-        Err(Trouble::Unreachable(_))
-    ));
+    assert!(matches!(head("HTTP/1.1 200 OK\r\nX: ", "xxxxxxxx"), Err(Trouble::TooLarge(49152))));
+    assert!(matches!(head("", "HTTP/1.1 100 Continue\r\n\r\n"), Err(Trouble::TooLarge(49152))));
+    assert!(matches!(head("HTTP/1.1 200 OK\r\n", "X: xxxxxxxx\r\n"), Err(Trouble::Malformed(_))));
     assert!(matches!(ask("", 3), Err(Trouble::Unreachable(_))));
-    assert!(matches!(ask("SSH-2.0-x\r\n", 3), Err(Trouble::Unreachable(_))));
+    assert!(matches!(ask("SSH-2.0-x\r\n", 3), Err(Trouble::Malformed(_))));
+    let chunk = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+    assert!(matches!(ask(chunk, 3), Err(Trouble::Malformed(_))));
     assert!(
         matches!(ask("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", 9), Err(Trouble::Unreachable(_))),
         "cut off"

@@ -31,9 +31,11 @@ pub(super) struct Answer {
 
 /// Why there is no answer.
 pub(super) enum Trouble {
-    /// Beyond the limit.
-    TooLarge,
-    /// No connection, no trusted TLS, no HTTP, or too late.
+    /// Beyond a limit, in bytes.
+    TooLarge(usize),
+    /// No HTTP.
+    Malformed(String),
+    /// No connection, no trusted TLS, or too late.
     Unreachable(String),
 }
 
@@ -112,13 +114,18 @@ impl Transport for Http {
 
 /// Stops reading beyond the limit, whatever length was announced. The library's own limit lets less through than it says.
 fn read(response: &mut http::Response<Body>, limit: usize) -> Result<Vec<u8>, Trouble> {
-    let body = response.body_mut().with_config().limit(limit as u64 + 1).read_to_vec().map_err(trouble)?;
-    if body.len() > limit { Err(Trouble::TooLarge) } else { Ok(body) }
+    let body = response.body_mut().with_config().limit(limit as u64 + 1).read_to_vec();
+    match body {
+        Ok(body) if body.len() <= limit => Ok(body),
+        Ok(_) | Err(ureq::Error::BodyExceedsLimit(_)) => Err(Trouble::TooLarge(limit)),
+        Err(error) => Err(trouble(error)),
+    }
 }
 
 fn trouble(error: ureq::Error) -> Trouble {
     match error {
-        ureq::Error::BodyExceedsLimit(_) => Trouble::TooLarge,
+        ureq::Error::LargeResponseHeader(..) => Trouble::TooLarge(HEAD_MAX),
+        error @ (ureq::Error::Protocol(_) | ureq::Error::Http(_)) => Trouble::Malformed(error.to_string()),
         ureq::Error::Timeout(_) => Trouble::Unreachable("it did not answer in time".into()),
         error => Trouble::Unreachable(error.to_string()),
     }

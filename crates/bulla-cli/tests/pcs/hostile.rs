@@ -102,10 +102,10 @@ const PATIENT: &[(&str, &str)] = &[
     ("close", "collateral.service.unreachable"),
     ("reset", "collateral.service.unreachable"),
     ("half", "collateral.service.unreachable"),
-    ("noise", "collateral.service.unreachable"),
-    ("endless-header", "collateral.service.unreachable"),
-    ("endless-headers", "collateral.service.unreachable"),
-    ("endless-continue", "collateral.service.unreachable"),
+    ("noise", "collateral.service.malformed"),
+    ("endless-header", "collateral.service.too_large"),
+    ("endless-headers", "collateral.service.malformed"),
+    ("endless-continue", "collateral.service.too_large"),
     ("endless-body", "collateral.service.too_large"),
     ("gibibyte", "collateral.service.too_large"),
     ("redirect", "collateral.service.redirect"),
@@ -312,7 +312,8 @@ fn r51_tls_is_verified() {
     assert_eq!(code(get(&named, None)), unreachable, "nobody vouches for it");
     assert_eq!(code(get(&named, Some(&others))), unreachable, "another authority");
     assert_eq!(code(get(&format!("https://127.0.0.1:{port}"), Some(&own))), unreachable, "another name");
-    assert_eq!(code(get(&format!("http://localhost:{port}"), None)), unreachable, "no TLS");
+    let plain = format!("http://localhost:{port}");
+    assert_eq!(code(get(&plain, None)), "collateral.service.malformed", "no TLS, and no HTTP in answer");
     let plain = trial.service.url().replace("http:", "https:");
     assert_eq!(code(get(&plain, Some(&own))), unreachable, "TLS with who has none");
     for address in ["http://192.0.2.1", "http://pccs.example.com:8081", "ftp://localhost", "localhost"] {
