@@ -80,10 +80,10 @@ pub(crate) fn check_platform(
 
     let top = root.certificate(Item::RootCrl)?;
     dates.window.narrow(top.window());
-    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
+    let root_crl = read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl))?;
     root_crl.check_issuer(top)?;
     dates.check(Item::RootCrl, root_crl.window())?;
-    let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
+    let pck_crl = read_before(&read.pck_crl, || Crl::parse(Item::PckCrl, &set.pck_crl))?;
     dates.check(Item::PckCrl, pck_crl.window())?;
     let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
     dates.check_certificates(Item::PckCrl, &crl_issuer)?;
@@ -127,12 +127,12 @@ pub(crate) fn check_collateral(
     read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
     read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
 
-    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
+    let root_crl = read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl))?;
     let top = root.certificate(Item::RootCrl)?;
     dates.window.narrow(top.window());
     root_crl.check_issuer(top)?;
     dates.check(Item::RootCrl, root_crl.window())?;
-    let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
+    let pck_crl = read_before(&read.pck_crl, || Crl::parse(Item::PckCrl, &set.pck_crl))?;
     let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
     for issuer in &crl_issuer {
         pck_crl.check_issuer(issuer)?;
@@ -241,13 +241,13 @@ fn platform(leaf: &Certificate<'_>) -> Result<IntelPlatform, Error> {
     let malformed =
         || Error::item(Item::Pck, ItemFault::Chain, "the PCK certificate lacks Intel's SGX extension");
     let (extension, ca): (_, PckCa) = pck_leaf(leaf).ok_or_else(malformed)?;
-    let fixed16 = |bytes: &Vec<u8>| <[u8; 16]>::try_from(bytes.as_slice()).map_err(|_| malformed());
+    let fixed16 = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).map_err(|_| malformed());
     Ok(IntelPlatform {
         ppid: fixed16(&extension.ppid)?,
         fmspc: extension.fmspc,
-        pceid: extension.pce_id.as_slice().try_into().map_err(|_| malformed())?,
+        pceid: extension.pce_id.try_into().map_err(|_| malformed())?,
         ca,
-        instance_id: extension.platform_instance_id.as_ref().map(fixed16).transpose()?,
+        instance_id: extension.platform_instance_id.map(fixed16).transpose()?,
         cpusvn: extension.cpu_svn,
         pcesvn: extension.pce_svn,
     })

@@ -9,6 +9,7 @@ mod bundle;
 mod facts;
 mod floor;
 mod item;
+mod pck;
 mod piece;
 #[cfg(feature = "pcs")]
 mod store;
@@ -22,7 +23,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::Error;
-use crate::crypto::Engine;
 use crate::document::Head;
 use crate::error::{Item, ItemFault};
 use crate::levels::highest_first;
@@ -36,6 +36,7 @@ pub use floor::{Floor, Minimum};
 #[cfg(feature = "pcs")]
 pub(crate) use item::lower;
 pub use item::{Edition, ItemId, UnknownItem};
+pub(crate) use pck::PckExtension;
 pub(crate) use piece::Piece;
 #[cfg(feature = "pcs")]
 pub use store::{Directory, Failure, FloorMemory, Imported, ItemStatus, SetStatus, Status, Store};
@@ -247,8 +248,8 @@ impl Collateral {
         let mut windows = vec![
             document(Item::TcbInfo, &read.tcb_head, &set.tcb_info)?,
             document(Item::QeIdentity, &read.qe_head, &set.qe_identity)?,
-            Crl::parse(Item::PckCrl, &set.pck_crl)?.window(),
-            Crl::parse(Item::RootCrl, &set.root_ca_crl)?.window(),
+            read_before(&read.pck_crl, || Crl::parse(Item::PckCrl, &set.pck_crl))?.window(),
+            read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl))?.window(),
         ];
         windows.extend(self.issuers_windows()?);
         Ok(windows)
@@ -278,16 +279,25 @@ pub(crate) struct Read {
     pub(crate) qe_head: Option<Arc<Head>>,
     pub(crate) tcb_info: Option<Arc<TcbInfo>>,
     pub(crate) qe_identity: Option<Arc<QeIdentity>>,
+    pub(crate) pck_crl: Option<Arc<Crl>>,
+    pub(crate) root_crl: Option<Arc<Crl>>,
 }
 
 impl Read {
     fn new(set: &QuoteCollateralV3) -> Self {
+        let tcb_info = tcb_info(&set.tcb_info).ok();
+        let tcb_head = tcb_info.as_ref().and_then(|whole| Head::of_tcb_info(whole, &set.tcb_info).ok());
+        let qe_identity = qe_identity(&set.qe_identity).ok();
+        let qe_head =
+            qe_identity.as_ref().and_then(|whole| Head::of_qe_identity(whole, &set.qe_identity).ok());
         Self {
             chains: Chains::decode(set).ok().map(Arc::new),
-            tcb_head: Head::parse(Item::TcbInfo, &set.tcb_info).ok().map(Arc::new),
-            qe_head: Head::parse(Item::QeIdentity, &set.qe_identity).ok().map(Arc::new),
-            tcb_info: tcb_info(&set.tcb_info).ok().map(Arc::new),
-            qe_identity: qe_identity(&set.qe_identity).ok().map(Arc::new),
+            tcb_head: tcb_head.map(Arc::new),
+            qe_head: qe_head.map(Arc::new),
+            tcb_info: tcb_info.map(Arc::new),
+            qe_identity: qe_identity.map(Arc::new),
+            pck_crl: Crl::parse(Item::PckCrl, &set.pck_crl).ok().map(Arc::new),
+            root_crl: Crl::parse(Item::RootCrl, &set.root_ca_crl).ok().map(Arc::new),
         }
     }
 }
@@ -492,7 +502,7 @@ impl CollateralId {
 }
 
 /// Intel's extension in a PCK certificate, and its issuer.
-pub(crate) fn pck_leaf(leaf: &Certificate<'_>) -> Option<(dcap_qvl::intel::PckExtension, PckCa)> {
+pub(crate) fn pck_leaf<'a>(leaf: &Certificate<'a>) -> Option<(PckExtension<'a>, PckCa)> {
     let issuer = leaf.issuer_name()?;
     let ca = if issuer.contains("Processor") {
         PckCa::Processor
@@ -501,7 +511,7 @@ pub(crate) fn pck_leaf(leaf: &Certificate<'_>) -> Option<(dcap_qvl::intel::PckEx
     } else {
         return None;
     };
-    Some((dcap_qvl::intel::parse_pck_extension_with::<Engine>(leaf.der()).ok()?, ca))
+    Some((PckExtension::of(leaf)?, ca))
 }
 
 /// Gets collateral: from Intel's service, a cache, a file, or a simulated machine.

@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey,
+    UnparsedPublicKey,
 };
 use dcap_qvl::config::{Config, CryptoProvider, EcdsaSigEncoder};
 use dcap_qvl::signature::DerSigEncoder;
@@ -117,13 +119,15 @@ impl SignatureVerificationAlgorithm for Remembering {
     }
 
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let lengths = [key.len() as u64, message.len() as u64].map(u64::to_be_bytes);
-        let id = bulla_crypto::sha256(&[lengths.as_flattened(), key, message, signature]);
+        // Hashed once: for what is remembered, and for what is signed.
+        let message = digest(&SHA256, message);
+        let id = bulla_crypto::sha256(&[&(key.len() as u64).to_be_bytes(), key, message.as_ref(), signature]);
         if verified().contains(&id) {
             return Ok(());
         }
         count();
-        ECDSA_P256_SHA256.verify_signature(key, message, signature)?;
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
+        key.verify_digest(&message, signature).map_err(|_| InvalidSignature)?;
         verified().insert(id);
         Ok(())
     }

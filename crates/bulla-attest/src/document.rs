@@ -1,8 +1,10 @@
 //! The two JSON documents that Intel signs: TCB info and QE identity.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
+use dcap_qvl::{QeIdentity, TcbInfo};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use time::OffsetDateTime;
@@ -37,10 +39,36 @@ pub(crate) struct Head {
 impl Head {
     /// Reads a document whose signature was checked over the same bytes (R19): no duplicate keys, nothing after its end.
     pub(crate) fn parse(item: Item, text: &str) -> Result<Self, Error> {
-        let fault = |error: serde_json::Error| Error::item(item, ItemFault::Parse, error.to_string());
-        let mut strict = serde_json::Deserializer::from_str(text);
-        Strict(DEPTH).deserialize(&mut strict).and_then(|()| strict.end()).map_err(fault)?;
-        serde_json::from_str(text).map_err(fault)
+        check_strictly(item, text)?;
+        serde_json::from_str(text).map_err(|error| malformed(item, &error))
+    }
+
+    /// The same of a document that was read as a whole, from `text`.
+    pub(crate) fn of_tcb_info(whole: &TcbInfo, text: &str) -> Result<Self, Error> {
+        check_strictly(Item::TcbInfo, text)?;
+        Ok(Self {
+            id: whole.id.clone(),
+            version: whole.version.into(),
+            tcb_evaluation_data_number: whole.tcb_evaluation_data_number,
+            issue_date: whole.issue_date.clone(),
+            next_update: whole.next_update.clone(),
+            fmspc: whole.fmspc.clone(),
+            pce_id: whole.pce_id.clone(),
+        })
+    }
+
+    /// The same of a document that was read as a whole, from `text`.
+    pub(crate) fn of_qe_identity(whole: &QeIdentity, text: &str) -> Result<Self, Error> {
+        check_strictly(Item::QeIdentity, text)?;
+        Ok(Self {
+            id: whole.id.clone(),
+            version: whole.version.into(),
+            tcb_evaluation_data_number: whole.tcb_evaluation_data_number,
+            issue_date: whole.issue_date.clone(),
+            next_update: whole.next_update.clone(),
+            fmspc: String::new(),
+            pce_id: String::new(),
+        })
     }
 
     /// Issue date, next update.
@@ -55,6 +83,21 @@ impl Head {
         }
     }
 }
+
+/// No duplicate keys, nothing after its end.
+fn check_strictly(item: Item, text: &str) -> Result<(), Error> {
+    let mut strict = serde_json::Deserializer::from_str(text);
+    let walked = Strict(DEPTH).deserialize(&mut strict).and_then(|()| strict.end());
+    walked.map_err(|error| malformed(item, &error))
+}
+
+fn malformed(item: Item, error: &serde_json::Error) -> Error {
+    Error::item(item, ItemFault::Parse, error.to_string())
+}
+
+/// A key, copied only where it is escaped.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Walks a JSON value and refuses duplicate keys and nesting deeper than its number.
 struct Strict(usize);
@@ -106,8 +149,8 @@ impl<'de> Visitor<'de> for Strict {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         let deeper = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
-        let mut keys = HashSet::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        let mut keys = BTreeSet::new();
+        while let Some(key) = entries.next_key::<Name<'de>>()? {
             if !keys.insert(key) {
                 return Err(A::Error::custom("duplicate key"));
             }

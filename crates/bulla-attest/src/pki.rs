@@ -89,7 +89,8 @@ impl<'a> Certificate<'a> {
     fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
         let Self { x509, .. } = self;
         let algorithms = (&x509.signature_algorithm, &x509.tbs_certificate.signature);
-        signs(issuer, x509.tbs_certificate.as_ref(), algorithms, &x509.signature_value)
+        let signature = Signature::of(algorithms, &x509.signature_value);
+        signature.is_some_and(|signature| signature.is_by(issuer, x509.tbs_certificate.as_ref()))
     }
 
     /// Whether this certificate's key made a raw signature of r and s over `message`.
@@ -244,52 +245,69 @@ pub(crate) fn check_window(item: Item, (from, until): (u64, u64), now: u64) -> R
 }
 
 /// A revocation list that parses.
-pub(crate) struct Crl<'a> {
+#[derive(Debug)]
+pub(crate) struct Crl {
     item: Item,
-    list: CertificateRevocationList<'a>,
+    issuer: Vec<u8>,
+    issuer_name: String,
+    window: (u64, u64),
+    /// None where it is above 128 bits.
+    number: Option<u128>,
+    /// Serial numbers.
+    revoked: Vec<Vec<u8>>,
+    /// The signed part.
+    signed: Vec<u8>,
+    signature: Option<Signature>,
 }
 
-impl<'a> Crl<'a> {
-    pub(crate) fn parse(item: Item, der: &'a [u8]) -> Result<Self, Error> {
-        match CertificateRevocationList::from_der(der) {
-            Ok(([], list)) if names_its_algorithm_twice(der) => Ok(Self { item, list }),
-            _ => Err(Error::item(item, ItemFault::Parse, "not one revocation list in DER")),
-        }
+impl Crl {
+    pub(crate) fn parse(item: Item, der: &[u8]) -> Result<Self, Error> {
+        let list = match CertificateRevocationList::from_der(der) {
+            Ok(([], list)) if names_its_algorithm_twice(der) => list,
+            _ => return Err(Error::item(item, ItemFault::Parse, "not one revocation list in DER")),
+        };
+        let from = unix(list.last_update());
+        let algorithms = (&list.signature_algorithm, &list.tbs_cert_list.signature);
+        Ok(Self {
+            item,
+            issuer: list.issuer().as_raw().to_vec(),
+            issuer_name: list.issuer().to_string(),
+            window: (from, list.next_update().map_or(from, unix)),
+            number: list.crl_number().map_or(Some(0), |number| number.try_into().ok()),
+            revoked: list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect(),
+            signed: list.tbs_cert_list.as_ref().to_vec(),
+            signature: Signature::of(algorithms, &list.signature_value),
+        })
     }
 
     /// This update, next update. A list without a next update is never good (R28).
-    pub(crate) fn window(&self) -> (u64, u64) {
-        let from = unix(self.list.last_update());
-        (from, self.list.next_update().map_or(from, unix))
+    pub(crate) const fn window(&self) -> (u64, u64) {
+        self.window
     }
 
     /// Its number; zero where it has none.
     pub(crate) fn number(&self) -> Result<u128, Error> {
-        let Some(number) = self.list.crl_number() else {
-            return Ok(0);
-        };
-        let too_large = |_| Error::item(self.item, ItemFault::Parse, "its number is above 128 bits");
-        number.try_into().map_err(too_large)
+        let too_large = || Error::item(self.item, ItemFault::Parse, "its number is above 128 bits");
+        self.number.ok_or_else(too_large)
     }
 
     /// Who issued it, for people.
-    pub(crate) fn issuer_name(&self) -> String {
-        self.list.issuer().to_string()
+    pub(crate) fn issuer_name(&self) -> &str {
+        &self.issuer_name
     }
 
     /// How many certificates it revokes.
-    pub(crate) fn len(&self) -> usize {
-        self.list.iter_revoked_certificates().count()
+    pub(crate) const fn len(&self) -> usize {
+        self.revoked.len()
     }
 
     /// Whether `issuer` made this list.
     pub(crate) fn check_issuer(&self, issuer: &Certificate<'_>) -> Result<(), Error> {
-        if self.list.issuer().as_raw() != issuer.subject() {
+        if self.issuer != issuer.subject() {
             let detail = "it is the list of another issuer";
             return Err(Error::item(self.item, ItemFault::WrongIssuer, detail));
         }
-        let algorithms = (&self.list.signature_algorithm, &self.list.tbs_cert_list.signature);
-        if !signs(issuer, self.list.tbs_cert_list.as_ref(), algorithms, &self.list.signature_value) {
+        if !self.signature.as_ref().is_some_and(|signature| signature.is_by(issuer, &self.signed)) {
             return Err(Error::item(self.item, ItemFault::Signature, "it is not signed by its issuer"));
         }
         Ok(())
@@ -301,29 +319,39 @@ impl<'a> Crl<'a> {
         name: &'static str,
         certificate: &Certificate<'_>,
     ) -> Result<(), Error> {
-        let serial = certificate.x509.raw_serial();
-        if self.list.iter_revoked_certificates().any(|entry| entry.raw_serial() == serial) {
+        if self.revoked.iter().any(|serial| serial == certificate.serial()) {
             return Err(Error::Revoked(name));
         }
         Ok(())
     }
 }
 
-/// Whether `issuer` signed the inner part of a certificate or list, whose outer part, which no signature covers, agrees.
-fn signs(
-    issuer: &Certificate<'_>,
-    inner: &[u8],
-    (outer_algorithm, inner_algorithm): (&AlgorithmIdentifier<'_>, &AlgorithmIdentifier<'_>),
-    signature: &BitString<'_>,
-) -> bool {
-    let is_signed = match outer_algorithm.algorithm == OID_PKCS1_RSASSAPSS {
-        true if is_pss_with_sha384(outer_algorithm) => is_signed_rsa_pss,
-        true => return false,
-        false => is_signed,
-    };
-    outer_algorithm == inner_algorithm
-        && signature.unused_bits == 0
-        && is_signed(issuer.key(), inner, &signature.data)
+/// The signature of a certificate or list.
+#[derive(Debug)]
+struct Signature {
+    is_signed: fn(&[u8], &[u8], &[u8]) -> bool,
+    bytes: Vec<u8>,
+}
+
+impl Signature {
+    /// None where the outer part, which no signature covers, disagrees with the inner one, or the algorithm is not known.
+    fn of(
+        (outer_algorithm, inner_algorithm): (&AlgorithmIdentifier<'_>, &AlgorithmIdentifier<'_>),
+        signature: &BitString<'_>,
+    ) -> Option<Self> {
+        let is_signed = match outer_algorithm.algorithm == OID_PKCS1_RSASSAPSS {
+            true if is_pss_with_sha384(outer_algorithm) => is_signed_rsa_pss,
+            true => return None,
+            false => is_signed,
+        };
+        let agrees = outer_algorithm == inner_algorithm && signature.unused_bits == 0;
+        agrees.then(|| Self { is_signed, bytes: signature.data.to_vec() })
+    }
+
+    /// Whether `issuer` made it over the inner part.
+    fn is_by(&self, issuer: &Certificate<'_>, inner: &[u8]) -> bool {
+        (self.is_signed)(issuer.key(), inner, &self.bytes)
+    }
 }
 
 /// Whether the algorithm outside of the signed part is, byte for byte, one that is inside: no signature covers it, and the

@@ -96,8 +96,8 @@ impl Facts {
         let read = collateral.read()?;
         let tcb_info = read_before(&read.tcb_head, || Head::parse(Item::TcbInfo, &set.tcb_info))?;
         let qe_identity = read_before(&read.qe_head, || Head::parse(Item::QeIdentity, &set.qe_identity))?;
-        let pck_crl = Crl::parse(Item::PckCrl, &set.pck_crl)?;
-        let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl)?;
+        let pck_crl = read_before(&read.pck_crl, || Crl::parse(Item::PckCrl, &set.pck_crl))?;
+        let root_crl = read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl))?;
         let id = IntelCollateralId {
             tee: tee(Item::TcbInfo, &tcb_info, ["SGX", "TDX"])?,
             fmspc: fmspc(&tcb_info)?,
@@ -138,7 +138,7 @@ fn document(id: ItemId, item: Item, head: &Head) -> Result<ItemFacts, Error> {
     Ok(ItemFacts { id, edition, next_update })
 }
 
-fn list(id: ItemId, crl: &Crl<'_>) -> Result<ItemFacts, Error> {
+fn list(id: ItemId, crl: &Crl) -> Result<ItemFacts, Error> {
     let (issued, next_update) = crl.window();
     let revoked = u32::try_from(crl.len()).unwrap_or(u32::MAX);
     Ok(ItemFacts { id, edition: Edition::new(crl.number()?, issued, revoked), next_update })
@@ -163,7 +163,7 @@ fn fmspc(head: &Head) -> Result<[u8; 6], Error> {
 }
 
 /// Which authority issued the PCK CRL: by the name in it, as for a PCK certificate.
-fn authority(crl: &Crl<'_>) -> Result<PckCa, Error> {
+fn authority(crl: &Crl) -> Result<PckCa, Error> {
     let name = crl.issuer_name();
     let known = [(PckCa::Processor, "Processor"), (PckCa::Platform, "Platform")];
     let found = known.into_iter().find(|(_, known)| name.contains(known)).map(|(ca, _)| ca);
