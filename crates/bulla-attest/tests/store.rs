@@ -64,13 +64,19 @@ impl World {
         self.dir.path().join("store")
     }
 
-    fn open(&self, source: &Arc<Source>) -> Store {
+    fn offline(&self) -> Store {
         let directory = Directory::open(&self.path()).unwrap();
-        Store::open(directory, self.verifier(), Minimum::NONE).unwrap().with_source(source.clone())
+        Store::open(directory, self.verifier(), Minimum::NONE).unwrap()
+    }
+
+    /// Renews by validity alone, unless the test says otherwise.
+    fn open(&self, source: &Arc<Source>) -> Store {
+        self.offline().with_source(source.clone()).with_max_age(u64::MAX)
     }
 
     fn in_memory(&self, source: &Arc<Source>) -> Store {
-        Store::in_memory(self.verifier(), Minimum::NONE).with_source(source.clone())
+        let store = Store::in_memory(self.verifier(), Minimum::NONE);
+        store.with_source(source.clone()).with_max_age(u64::MAX)
     }
 }
 
@@ -297,6 +303,123 @@ fn r51_a_service_can_renew_so_that_no_question_has_to() {
         store.current(id, DUE + 11).unwrap();
     }
     assert_eq!(source.asked(), 6);
+}
+
+/// R29, R51: a revocation or a recovery is noticed a day later at most, however long what is there is good.
+#[test]
+fn r51_a_set_is_renewed_when_its_last_fetch_is_a_day_ago_and_kept_if_that_fails() {
+    let world = World::new();
+    let (first, id) = (world.tdx(NOW), world.id());
+    let source = Source::delivering(first.clone());
+    let store = Store::in_memory(world.verifier(), Minimum::NONE).with_source(source.clone());
+    let got = |at| store.current(&id, at).unwrap();
+    assert!(*got(NOW) == first);
+    assert_eq!(only(&store, NOW).next_refresh, Some(NOW + DAY));
+    got(NOW + DAY - 1);
+    store.refresh_due(NOW + DAY - 1).unwrap();
+    assert_eq!(source.asked(), 1);
+
+    source.is_down();
+    assert!(*got(NOW + DAY) == first, "still good");
+    assert_eq!((source.asked(), failure(&store, NOW + DAY)), (2, Some("collateral.unavailable")));
+    got(NOW + DAY + 9);
+    assert_eq!(source.asked(), 2, "a failure is remembered");
+    assert_eq!(only(&store, NOW + DAY + 9).next_refresh, Some(NOW + DAY + 10));
+
+    // What has not changed is new again.
+    source.delivers(first.clone());
+    store.refresh_due(NOW + DAY + 10).unwrap();
+    assert_eq!((source.asked(), failure(&store, NOW + DAY + 10)), (3, None));
+    assert_eq!(only(&store, NOW + DAY + 10).next_refresh, Some(NOW + 2 * DAY + 10));
+    got(NOW + 2 * DAY + 9);
+    assert_eq!(source.asked(), 3);
+
+    world.machine.revoke_pck(NOW + DAY + 10).unwrap();
+    let second = world.tdx(NOW + 3 * DAY);
+    source.delivers(second.clone());
+    assert!(*got(NOW + 3 * DAY) == second && second.to_json() != first.to_json());
+    assert_eq!(source.asked(), 4);
+    // The clock went back behind the fetch: nobody knows how old it is.
+    source.delivers(world.tdx(NOW + 3 * DAY - 1));
+    got(NOW + 3 * DAY - 1);
+    assert_eq!((source.asked(), failure(&store, NOW + 3 * DAY - 1)), (5, Some("collateral.rollback")));
+}
+
+/// An older delivery is no fetch that succeeded, and does not count as one.
+#[test]
+fn r29_a_service_that_goes_back_does_not_make_a_set_young() {
+    let world = World::new();
+    let source = Source::delivering(world.tdx(NOW + DAY));
+    let store = world.in_memory(&source).with_max_age(3600);
+    let at = NOW + DAY;
+    store.current(&world.id(), at).unwrap();
+    source.delivers(world.tdx(NOW));
+    for (wait, asked) in [(3599, 1), (3600, 2), (3609, 2), (3610, 3)] {
+        store.current(&world.id(), at + wait).unwrap();
+        assert_eq!(source.asked(), asked, "{wait}");
+    }
+    assert_eq!(failure(&store, at + 3610), Some("collateral.rollback"));
+}
+
+#[test]
+fn r51_a_directory_remembers_when_its_sets_were_fetched() {
+    let world = World::new();
+    let (set, id) = (world.tdx(NOW), world.id());
+    let source = Source::delivering(set.clone());
+    let reopened = |at: u64| {
+        let store = world.open(&source).with_max_age(DAY);
+        assert!(*store.current(&id, at).unwrap() == set);
+        source.asked()
+    };
+    assert_eq!([reopened(NOW), reopened(NOW + DAY - 1), reopened(NOW + DAY)], [1, 1, 2]);
+    assert_eq!([reopened(NOW + DAY + 1), reopened(NOW + 2 * DAY - 1)], [2, 2]);
+    // A service that has just started renews what nobody has asked it for yet.
+    world.open(&source).with_max_age(DAY).refresh_due(NOW + 2 * DAY).unwrap();
+    assert_eq!([source.asked(), reopened(NOW + 2 * DAY)], [3, 3]);
+    // What another process fetched is found, not fetched again.
+    let [one, other] = [(); 2].map(|()| world.open(&source).with_max_age(DAY));
+    for store in [&one, &other, &one] {
+        store.current(&id, NOW + 3 * DAY).unwrap();
+    }
+    assert_eq!(source.asked(), 4);
+
+    // Without that memory, and with a forged one, it is fetched.
+    let path = world.path().join("fetched.json");
+    let forged = format!(r#"{{"{}":{}}}"#, only(&one, NOW + 3 * DAY).name, NOW + 9 * DAY);
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        forged.replace(&(NOW + 9 * DAY).to_string(), &(NOW + 3 * DAY).to_string())
+    );
+    for (content, asked) in [("", 5), ("[]", 6), (forged.as_str(), 7)] {
+        fs::write(&path, content).unwrap();
+        assert_eq!(reopened(NOW + 3 * DAY + 1), asked, "{content}");
+    }
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/zero", &path).unwrap();
+    let store = world.open(&source).with_max_age(DAY);
+    store.current(&id, NOW + 3 * DAY + 2).unwrap();
+    assert_eq!((source.asked(), store.status(NOW).storage_failure.is_some()), (8, true));
+}
+
+/// Who has nobody to ask never has to.
+#[test]
+fn r51_without_a_source_nothing_is_due_before_it_ends() {
+    let world = World::new();
+    let (set, id) = (world.tdx(NOW), world.id());
+    let bundle = Bundle::of([(&id, &set)]).unwrap();
+    world.offline().import(&bundle, NOW).unwrap();
+    let store = world.offline().with_max_age(1);
+    for at in [NOW, NOW + DAY, DUE - 1] {
+        assert!(*store.current(&id, at).unwrap() == set);
+        store.refresh_due(at).unwrap();
+        let status = only(&store, at);
+        assert_eq!((status.next_refresh, status.last_failure), (Some(DUE), None));
+    }
+    // An import is no fetch: who has a source from now on asks it at once, and is as well off without an answer.
+    let source = Source::with(|_| Err(down()));
+    let store = world.offline().with_source(source.clone());
+    assert!(*store.current(&id, NOW + DAY).unwrap() == set);
+    assert_eq!((source.asked(), failure(&store, NOW + DAY)), (1, Some("collateral.unavailable")));
 }
 
 /// B11, B42: garbage, another platform's set, an expired one, one that somebody else signed.

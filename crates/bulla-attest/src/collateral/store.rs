@@ -9,9 +9,10 @@
 //!   refused and recorded (`collateral.rollback`), and the newer one that is there stays.
 //! - **Single flight.** However many threads ask, one fetches, once for each kind of platform. Those that have a good set
 //!   do not wait for it.
-//! - **Renewal.** When less than a quarter of an item's validity is left, the next question fetches, or
-//!   [`Store::refresh_due`], which a service calls now and then so that no question has to wait. If that fails, the set
-//!   that is there is used until it expires, and [`Store::status`] says why.
+//! - **Renewal.** When less than a quarter of an item's validity is left, or the last fetch of a set that succeeded is a day
+//!   ago ([`Store::with_max_age`]), the next question fetches, or [`Store::refresh_due`], which a service calls now and then
+//!   so that no question has to wait. If that fails, the set that is there is used until it expires, and [`Store::status`]
+//!   says why. Validity alone would let a revocation or a recovery go unnoticed for three weeks.
 //! - **Failures are remembered** for ten seconds and then twice as long each time, up to a quarter of an hour, or for as
 //!   long as the service asked for, up to an hour: nobody who is refused can make the store hammer a service.
 //! - **Order on disk.** Items first, then the floor: a crash between them leaves items that raise the floor again when
@@ -35,6 +36,8 @@ use crate::{Error, Verifier};
 
 /// More kinds of platform than one service meets at a time. Above it, the one that was asked for longest ago is forgotten.
 const SETS_MAX: usize = 64;
+/// How long a set is taken for the newest unless a store is told otherwise, in seconds.
+const MAX_AGE: u64 = 24 * 3600;
 /// How long a failure is remembered, in seconds: at first, and at most.
 const BACKOFF: (u64, u64) = (10, 900);
 /// The longest that a service can make the store wait, in seconds.
@@ -59,6 +62,7 @@ const SERVICE_LONGEST: u64 = 3600;
 pub struct Store {
     verifier: Verifier,
     source: Option<Arc<dyn CollateralSource>>,
+    max_age: u64,
     directory: Option<Arc<Directory>>,
     memory: Option<Arc<dyn FloorMemory>>,
     state: Mutex<State>,
@@ -89,6 +93,8 @@ struct Taken {
 struct Entry {
     current: Option<Current>,
     flying: bool,
+    /// When it was last fetched, and taken.
+    fetched: Option<u64>,
     failure: Option<(Failure, Arc<Error>)>,
     /// Before it nothing is fetched, unless that is further away than any wait: then the clock went back.
     retry_at: u64,
@@ -117,6 +123,7 @@ impl Store {
         Self {
             verifier,
             source: None,
+            max_age: MAX_AGE,
             directory: None,
             memory: None,
             state: Mutex::new(state),
@@ -139,6 +146,15 @@ impl Store {
     #[must_use]
     pub fn with_source(self, source: Arc<dyn CollateralSource>) -> Self {
         Self { source: Some(source), ..self }
+    }
+
+    /// How many seconds after the last fetch of a set that succeeded the next one is due, however long its items are good: how late
+    /// a revocation or a recovery may be noticed. A day if this is not called. A directory remembers that time across
+    /// restarts; what is imported counts as never fetched. A store without a source has nobody to ask, so nothing in it gets
+    /// too old for that.
+    #[must_use]
+    pub fn with_max_age(self, seconds: u64) -> Self {
+        Self { max_age: seconds, ..self }
     }
 
     /// Remembers the floor elsewhere than in the directory, for example sealed.
@@ -167,7 +183,7 @@ impl Store {
         loop {
             state.floor.check_time(now_unix)?;
             state.make_room(id)?;
-            let usable = state.usable(&self.verifier, id, now_unix);
+            let usable = self.usable(&mut state, id, now_unix);
             let entry = state.entry(id);
             match usable {
                 Some((set, due)) if !due || entry.flying || entry.waits(now_unix) => return Ok(set),
@@ -210,17 +226,17 @@ impl Store {
         }
     }
 
-    /// Fetches every set that is due and not being fetched, one after the other, so that no question has to. What fails is in
-    /// [`Store::status`].
+    /// Fetches every set that was asked for or is in the directory, is due and not being fetched, one after the other, so that
+    /// no question has to. What fails is in [`Store::status`].
     ///
     /// # Errors
     /// `clock.below_floor`.
     pub fn refresh_due(&self, now_unix: u64) -> Result<(), Error> {
+        self.lock().floor.check_time(now_unix)?;
+        let known = self.look_around(now_unix);
         let mut state = self.lock();
-        state.floor.check_time(now_unix)?;
-        let known: Vec<_> = state.sets.keys().copied().collect();
         for id in known {
-            let usable = state.usable(&self.verifier, &id, now_unix);
+            let usable = self.usable(&mut state, &id, now_unix);
             let entry = state.entry(&id);
             if entry.flying || entry.waits(now_unix) || usable.is_some_and(|(_, due)| !due) {
                 continue;
@@ -262,7 +278,7 @@ impl Store {
         let ids = self.look_around(now_unix);
         let mut state = self.lock();
         state.floor.check_time(now_unix)?;
-        let good = |id: &CollateralId| Some((*id, state.usable(&self.verifier, id, now_unix)?.0));
+        let good = |id: &CollateralId| Some((*id, state.good(&self.verifier, id, now_unix)?));
         let sets: Vec<_> = ids.iter().filter_map(good).collect();
         Bundle::of(sets.iter().map(|(id, set)| (id, set.as_ref())))
     }
@@ -273,10 +289,10 @@ impl Store {
         let mut state = self.lock();
         let clock_is_good = state.floor.check_time(now_unix).is_ok();
         let set = |state: &mut State, id: &CollateralId| {
-            let usable = state.usable(&self.verifier, id, now_unix).is_some() && clock_is_good;
+            let usable = state.good(&self.verifier, id, now_unix).is_some() && clock_is_good;
             let entry = state.entry(id);
+            let due = self.due(entry, now_unix);
             let facts = entry.current.as_ref().map(|current| &current.facts);
-            let due = facts.map(Facts::refresh_at);
             SetStatus {
                 next_refresh: due.map(|due| due.max(entry.retry_at)),
                 last_failure: entry.failure.as_ref().map(|(failure, _)| failure.clone()),
@@ -301,7 +317,7 @@ impl Store {
         let flight = Flight { store: self, id };
         let gathered = self.gather(id, now, forced);
         let mut state = self.lock();
-        let usable = state.usable(&self.verifier, id, now);
+        let usable = self.usable(&mut state, id, now);
         let still_due = usable.as_ref().is_some_and(|(_, due)| *due);
         let entry = state.entry(id);
         let gathered = gathered.map_err(Arc::new);
@@ -325,7 +341,7 @@ impl Store {
     /// Gets a set from the directory, or else from the source, and takes it in.
     fn gather(&self, id: &CollateralId, now: u64, forced: bool) -> Result<(), Error> {
         self.reload(id, now);
-        if !forced && self.lock().usable(&self.verifier, id, now).is_some_and(|(_, due)| !due) {
+        if !forced && self.usable(&mut self.lock(), id, now).is_some_and(|(_, due)| !due) {
             return Ok(());
         }
         let Some(source) = &self.source else {
@@ -333,7 +349,39 @@ impl Store {
             return Err(Error::CollateralUnavailable(advice.into()));
         };
         let set = source.collateral(id)?;
-        self.receive(id, &set, now)
+        self.receive(id, &set, now)?;
+        self.lock().entry(id).fetched = Some(now);
+        if let Some(directory) = &self.directory {
+            let since = now.saturating_sub(self.max_age);
+            let noted = directory.locked(|| directory.note_fetched(id, now, since));
+            self.note_storage(noted);
+        }
+        Ok(())
+    }
+
+    /// A set that is good at `now`, and whether the next one is due.
+    fn usable(&self, state: &mut State, id: &CollateralId, now: u64) -> Option<(Arc<Collateral>, bool)> {
+        let set = state.good(&self.verifier, id, now)?;
+        let due = state.sets.get(id).and_then(|entry| self.due(entry, now));
+        Some((set, due.is_none_or(|due| now >= due)))
+    }
+
+    /// When the set after the one that is there is looked for: now, if nobody knows when that one was fetched, or if the
+    /// clock went back since.
+    fn due(&self, entry: &Entry, now: u64) -> Option<u64> {
+        let before_it_ends = entry.current.as_ref()?.facts.refresh_at();
+        let too_old = match (&self.source, entry.fetched) {
+            (None, _) => u64::MAX,
+            (Some(_), Some(fetched)) if fetched <= now => fetched.saturating_add(self.max_age),
+            (Some(_), _) => now,
+        };
+        Some(before_it_ends.min(too_old))
+    }
+
+    fn note_storage(&self, outcome: Result<(), Error>) {
+        if let Err(error) = outcome {
+            self.lock().storage_failure = Some(error.to_string());
+        }
     }
 
     /// Verifies a set and takes it in.
@@ -416,6 +464,12 @@ impl Store {
         let Some(directory) = &self.directory else {
             return;
         };
+        let fetched = directory.fetched(id).map(|fetched| {
+            let mut state = self.lock();
+            let entry = state.entry(id);
+            entry.fetched = entry.fetched.max(fetched);
+        });
+        self.note_storage(fetched);
         let recalled = self.recall(&mut self.lock());
         let outcome = recalled.and_then(|()| {
             let mut pieces = Vec::new();
@@ -493,13 +547,8 @@ impl State {
         Ok(())
     }
 
-    /// A set that is good at `now`, and whether the next one is due.
-    fn usable(
-        &mut self,
-        verifier: &Verifier,
-        id: &CollateralId,
-        now: u64,
-    ) -> Option<(Arc<Collateral>, bool)> {
+    /// A set that is good at `now`.
+    fn good(&mut self, verifier: &Verifier, id: &CollateralId, now: u64) -> Option<Arc<Collateral>> {
         let known = self.sets.get(id).and_then(|entry| entry.current.as_ref());
         if known.is_none_or(|current| current.generation != self.generation) {
             let current = self.assemble(verifier, id, now)?;
@@ -507,7 +556,7 @@ impl State {
         }
         let current = self.sets.get(id)?.current.as_ref()?;
         let good = (current.facts.issued()..current.facts.valid_until()).contains(&now);
-        good.then(|| (Arc::clone(&current.collateral), now >= current.facts.refresh_at()))
+        good.then(|| Arc::clone(&current.collateral))
     }
 
     /// Puts a set together from the newest items, if they make one.

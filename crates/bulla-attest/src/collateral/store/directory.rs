@@ -2,6 +2,7 @@
 //!
 //! It asks for nothing that a library operating system such as Gramine lacks: no `flock`, no `renameat2`, no `O_TMPFILE`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -13,8 +14,9 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::status::set_name;
 use crate::Error;
-use crate::collateral::{Floor, ItemId, Piece};
+use crate::collateral::{CollateralId, Floor, ItemId, Piece};
 
 /// The largest item that is read, in bytes.
 const ITEM_LIMIT: usize = 1 << 20;
@@ -22,6 +24,7 @@ const ITEM_LIMIT: usize = 1 << 20;
 const FILES_MAX: usize = 4096;
 
 const FLOOR: &str = "floor.json";
+const FETCHED: &str = "fetched.json";
 const LOCK: &str = "lock";
 
 /// Where a store keeps its items and its floor: a directory of its own, which other users cannot write to.
@@ -80,6 +83,24 @@ impl Directory {
     pub(super) fn write_item(&self, id: ItemId, piece: &Piece) -> Result<(), Error> {
         let bytes = serde_json::to_vec(piece).expect("text and hex are JSON");
         self.write(&file_name(id), &bytes)
+    }
+
+    /// When a set was last fetched by a store of this directory. What cannot be read as such a file says that nobody knows.
+    pub(super) fn fetched(&self, id: &CollateralId) -> Result<Option<u64>, Error> {
+        Ok(self.all_fetched()?.remove(&set_name(id)))
+    }
+
+    /// Keeps when a set was fetched, and forgets what is earlier than `since`. Only with the lock held.
+    pub(super) fn note_fetched(&self, id: &CollateralId, now: u64, since: u64) -> Result<(), Error> {
+        let mut fetched = self.all_fetched()?;
+        fetched.retain(|_, at| (since..=now).contains(at));
+        fetched.insert(set_name(id), now);
+        self.write(FETCHED, &serde_json::to_vec(&fetched).expect("names and numbers are JSON"))
+    }
+
+    fn all_fetched(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let bytes = self.read(FETCHED, ITEM_LIMIT)?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
     }
 
     /// Does something while no other store, of this process or another, changes the directory.

@@ -85,12 +85,7 @@ impl SetStatus {
     pub(super) fn new(id: &CollateralId, facts: Option<&Facts>, usable: bool) -> Self {
         let items = facts.into_iter().flat_map(Facts::items);
         Self {
-            name: match id {
-                CollateralId::Intel(id) => {
-                    format!("{} {} {}", lower(id.tee), hex::encode(id.fmspc), id.ca.as_str())
-                }
-                CollateralId::Amd(id) => ItemId::SnpSet(*id).to_string(),
-            },
+            name: set_name(id),
             usable,
             items: items
                 .map(|item| ItemStatus::new(&item.id, &item.edition, Some(item.next_update)))
@@ -99,6 +94,13 @@ impl SetStatus {
             next_refresh: None,
             last_failure: None,
         }
+    }
+}
+
+pub(super) fn set_name(id: &CollateralId) -> String {
+    match id {
+        CollateralId::Intel(id) => format!("{} {} {}", lower(id.tee), hex::encode(id.fmspc), id.ca.as_str()),
+        CollateralId::Amd(id) => ItemId::SnpSet(*id).to_string(),
     }
 }
 

@@ -1,0 +1,129 @@
+//! The walk over a quote's whole path, which alone accepts: certificates, revocation, documents, QE report, quote, levels.
+//!
+//! The verification library walks SGX quotes of version 3 and TDX quotes. It refuses SGX quotes of versions 4 and 5 by their
+//! version alone, though what they say and who signs it are the same. Those are walked here in its place. Our own checks
+//! came before, with all signatures, dates and what belongs together; what is left of its walk are the paths, by the same
+//! path builder, and what it judges of quoting enclave, levels and enclave. The tests compare the versions with each other.
+
+use std::time::Duration;
+
+use bulla_tee::sgx::arch::{ReportBody, flags};
+use dcap_qvl::QuoteCollateralV3;
+use dcap_qvl::config::CryptoProvider;
+use dcap_qvl::verify::QuoteVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+};
+
+use crate::check::Checked;
+use crate::collateral::Chains;
+use crate::crypto::Engine;
+use crate::error::Item;
+use crate::explain;
+use crate::pki::{Certificate, Crl, decode_pem};
+use crate::quote::{Body, Quote};
+use crate::{Collateral, Tcb, TcbStatus};
+
+/// How many bytes a quoting enclave vouches for beside its key (Intel SGX ECDSA QuoteLibReference).
+const AUTH_DATA: usize = 32;
+
+/// What a platform's TCB is, of a quote that passed our own checks; its shortfalls are left to the caller. Where it is refused,
+/// the library's sentence or one like it, for who finds no better reason.
+pub(crate) fn walk(
+    quote: &Quote<'_>,
+    checked: &Checked,
+    collateral: &Collateral,
+    now: u64,
+) -> Result<Tcb, String> {
+    match (&quote.body, quote.version()) {
+        (Body::Sgx(enclave), 4 | 5) => {
+            let set = collateral.items().map_err(text)?;
+            check_paths(quote, checked, set, now)?;
+            in_parts(quote, checked, enclave)
+        }
+        _ => by_library(quote, checked, collateral, now),
+    }
+}
+
+/// The library refuses debug, migration, reserved attributes and a cleared SEPT_VE_DISABLE by itself, as our policy does;
+/// service TDs are left to our policy, which knows their hashes.
+fn by_library(
+    quote: &Quote<'_>,
+    checked: &Checked,
+    collateral: &Collateral,
+    now: u64,
+) -> Result<Tcb, String> {
+    let verified = QuoteVerifier::<Engine>::new_with_config(checked.root.clone())
+        .allow_service_td(true)
+        .verify(quote.bytes, collateral.items().map_err(text)?, now)
+        .map_err(|error| format!("{error:#}"))?;
+    let numbers =
+        [checked.tcb_info.tcb_evaluation_data_number, checked.qe_identity.tcb_evaluation_data_number];
+    Ok(Tcb {
+        status: verified.status.parse().map_err(text)?,
+        advisory_ids: verified.advisory_ids,
+        evaluation_data_number: numbers.into_iter().min().unwrap_or_default(),
+        qe_status: verified.qe_status.status.into(),
+        shortfalls: Vec::new(),
+    })
+}
+
+/// What the library's walk asks of quoting enclave, levels and enclave.
+fn in_parts(quote: &Quote<'_>, checked: &Checked, enclave: &ReportBody) -> Result<Tcb, String> {
+    if quote.qe_auth_data.len() != AUTH_DATA {
+        return Err(format!("the quoting enclave vouches for other than {AUTH_DATA} bytes beside the key"));
+    }
+    let tcb = explain::tcb(quote, checked).map_err(text)?;
+    if tcb.status == TcbStatus::Revoked {
+        return Err("the platform's TCB is revoked".into());
+    }
+    if enclave.attributes.flags & flags::DEBUG != 0 {
+        return Err("the enclave was started for debugging".into());
+    }
+    Ok(tcb)
+}
+
+/// The paths from both signers and from the PCK to the root, by the library's rules for certificates and lists (RFC 5280):
+/// extensions, uses, lengths and revocation along the whole path, of which our own checks know less.
+fn check_paths(
+    quote: &Quote<'_>,
+    checked: &Checked,
+    set: &QuoteCollateralV3,
+    now: u64,
+) -> Result<(), String> {
+    let root = CertificateDer::from_slice(&checked.root);
+    let own = Certificate::of(Item::RootCrl, &checked.root).map_err(text)?;
+    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl).map_err(text)?;
+    root_crl.check_revoked("the root", &own).map_err(text)?;
+
+    let crl = |der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from).map_err(text);
+    let lists = [crl(&set.root_ca_crl)?, crl(&set.pck_crl)?];
+    let lists = lists.each_ref();
+    let anchor = [anchor_from_trusted_cert(&root).map_err(text)?];
+    let chains = Chains::decode(set).map_err(text)?;
+    let pck = decode_pem(Item::Pck, quote.pck_chain).map_err(text)?;
+    for chain in [chains.tcb_info, chains.qe_identity, pck] {
+        let (leaf, above) = chain.split_first().ok_or("a chain is empty")?;
+        let revocation = RevocationOptionsBuilder::new(&lists)
+            .expect("there are lists")
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(UnknownStatusPolicy::Deny)
+            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .build();
+        EndEntityCert::try_from(leaf)
+            .and_then(|leaf| {
+                let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+                let (algorithm, usage) = (Engine::sig_algo(), KeyUsage::server_auth());
+                leaf.verify_for_usage(&[algorithm], &anchor, above, now, usage, Some(revocation), None)
+                    .map(drop)
+            })
+            .map_err(text)?;
+    }
+    Ok(())
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}
