@@ -19,7 +19,7 @@ use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::verify::Judge;
 
-/// Where the report body stands in an SGX quote of version 3, the only one that the verifier takes.
+/// Where the report body stands in an SGX quote of version 3 or 4. One of version 5 has it elsewhere and is not taken for ours.
 const QUOTE_BODY: Range<usize> = size_of::<QuoteHeader>()..size_of::<QuoteHeader>() + size_of::<ReportBody>();
 /// Where it stands in a report.
 const REPORT_BODY: Range<usize> = 0..size_of::<ReportBody>();
