@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use dcap_qvl::{QeIdentity, TcbInfo};
+use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
 use rustls_pki_types::CertificateDer;
 
-use crate::collateral::{Chains, pck_leaf, qe_identity, read_before, tcb_info};
+use crate::collateral::{Chains, Read, pck_leaf, qe_identity, read_before, tcb_info};
 use crate::crypto::is_signed_raw;
 use crate::document::Head;
 use crate::endorsement::Window;
@@ -33,6 +33,13 @@ pub(crate) struct Checked {
     pub(crate) qe_identity: Arc<QeIdentity>,
     /// When everything that was checked is good.
     pub(crate) window: Window,
+}
+
+impl Checked {
+    /// Which recovery the verdict knows of: the lower number of the two documents.
+    pub(crate) fn evaluation_number(&self) -> u32 {
+        self.tcb_info.tcb_evaluation_data_number.min(self.qe_identity.tcb_evaluation_data_number)
+    }
 }
 
 /// Our own checks of a quote and everything around it.
@@ -63,20 +70,7 @@ pub(crate) fn check_platform(
     let root = Root::find(anchor, chains.ders().chain(pck_pem.iter().map(CertificateDer::as_ref)));
 
     let mut dates = Dates { now, window: Window::ALWAYS };
-
-    let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
-    let tcb_signer = walk_chain(item, &chains.tcb_info, SIGNER, &root)?;
-    let tcb_head = check_document(item, &tcb_signer, &set.tcb_info, signature, &read.tcb_head, &mut dates)?;
-    let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
-    let own_signer = match chains.qe_identity == chains.tcb_info {
-        true => None,
-        false => Some(walk_chain(item, &chains.qe_identity, SIGNER, &root)?),
-    };
-    // As a rule one authority signs both.
-    let qe_signer = own_signer.as_ref().unwrap_or(&tcb_signer);
-    let qe_head = check_document(item, qe_signer, &set.qe_identity, signature, &read.qe_head, &mut dates)?;
-    let tcb_info = read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
-    let qe_identity = read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
+    let documents = Documents::check(set, read, &chains, &root, &mut dates)?;
 
     let top = root.certificate(Item::RootCrl)?;
     dates.window.narrow(top.window());
@@ -96,13 +90,12 @@ pub(crate) fn check_platform(
     pck_crl.check_issuer(ca)?;
     pck_crl.check_revoked("the platform's PCK certificate", leaf)?;
     root_crl.check_revoked("the authority that issued the PCK certificate", ca)?;
-    for signer in tcb_signer.iter().chain(qe_signer) {
-        root_crl.check_revoked("the authority that signed the collateral", signer)?;
-    }
+    documents.check_signers(&root_crl)?;
 
     signed(leaf)?;
     let platform = platform(leaf)?;
-    check_belongs(tee, &tcb_head, &qe_head, &platform)?;
+    check_belongs(tee, &documents.tcb_head, &documents.qe_head, &platform)?;
+    let Documents { tcb_info, qe_identity, .. } = documents;
     Ok(Checked { root: top.der().to_vec(), platform, tcb_info, qe_identity, window: dates.window })
 }
 
@@ -117,15 +110,7 @@ pub(crate) fn check_collateral(
     let chains = read_before(&read.chains, || Chains::decode(set))?;
     let root = Root::find(anchor, chains.ders());
     let mut dates = Dates { now, window: Window::ALWAYS };
-
-    let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
-    let tcb_signer = walk_chain(item, &chains.tcb_info, SIGNER, &root)?;
-    check_document(item, &tcb_signer, &set.tcb_info, signature, &read.tcb_head, &mut dates)?;
-    let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
-    let qe_signer = walk_chain(item, &chains.qe_identity, SIGNER, &root)?;
-    check_document(item, &qe_signer, &set.qe_identity, signature, &read.qe_head, &mut dates)?;
-    read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
-    read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
+    let documents = Documents::check(set, read, &chains, &root, &mut dates)?;
 
     let root_crl = read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl))?;
     let top = root.certificate(Item::RootCrl)?;
@@ -140,10 +125,49 @@ pub(crate) fn check_collateral(
     }
     dates.check(Item::PckCrl, pck_crl.window())?;
     dates.check_certificates(Item::PckCrl, &crl_issuer)?;
-    for signer in tcb_signer.iter().chain(&qe_signer) {
-        root_crl.check_revoked("the authority that signed the collateral", signer)?;
-    }
+    documents.check_signers(&root_crl)?;
     Ok(dates.window)
+}
+
+/// The two signed documents of a set, judged, and who signed them.
+struct Documents<'a> {
+    tcb_signer: Vec<Certificate<'a>>,
+    /// Where it is another: as a rule one authority signs both.
+    qe_signer: Option<Vec<Certificate<'a>>>,
+    tcb_head: Arc<Head>,
+    qe_head: Arc<Head>,
+    tcb_info: Arc<TcbInfo>,
+    qe_identity: Arc<QeIdentity>,
+}
+
+impl<'a> Documents<'a> {
+    fn check(
+        set: &QuoteCollateralV3,
+        read: &Read,
+        chains: &'a Chains,
+        root: &Root<'_>,
+        dates: &mut Dates,
+    ) -> Result<Self, Error> {
+        let (item, signature) = (Item::TcbInfo, &set.tcb_info_signature);
+        let tcb_signer = walk_chain(item, &chains.tcb_info, SIGNER, root)?;
+        let tcb_head = check_document(item, &tcb_signer, &set.tcb_info, signature, &read.tcb_head, dates)?;
+        let (item, signature) = (Item::QeIdentity, &set.qe_identity_signature);
+        let qe_signer = match chains.qe_identity == chains.tcb_info {
+            true => None,
+            false => Some(walk_chain(item, &chains.qe_identity, SIGNER, root)?),
+        };
+        let signer = qe_signer.as_ref().unwrap_or(&tcb_signer);
+        let qe_head = check_document(item, signer, &set.qe_identity, signature, &read.qe_head, dates)?;
+        let tcb_info = read_before(&read.tcb_info, || tcb_info(&set.tcb_info))?;
+        let qe_identity = read_before(&read.qe_identity, || qe_identity(&set.qe_identity))?;
+        Ok(Self { tcb_signer, qe_signer, tcb_head, qe_head, tcb_info, qe_identity })
+    }
+
+    fn check_signers(&self, root_crl: &Crl) -> Result<(), Error> {
+        let mut signers = self.tcb_signer.iter().chain(self.qe_signer.iter().flatten());
+        signers
+            .try_for_each(|signer| root_crl.check_revoked("the authority that signed the collateral", signer))
+    }
 }
 
 /// Judges dates, and keeps when all that it judged are good.

@@ -54,9 +54,6 @@ mod json;
 
 pub use fault::EventLogFault;
 
-/// The largest log that is read (R31). Firmware reserves 64 to 256 KiB for one.
-const LIMIT: usize = 1024 * 1024;
-
 /// Events that are in the log for its reader only (TCG PC Client Platform Firmware Profile, EV_NO_ACTION).
 const EV_NO_ACTION: u32 = 3;
 
@@ -67,6 +64,9 @@ pub struct EventLog {
 }
 
 impl EventLog {
+    /// The largest log that is read, in bytes (R31). Firmware reserves 64 to 256 KiB for one.
+    pub const LIMIT: usize = 1024 * 1024;
+
     /// Reads the log that firmware leaves for the operating system (Linux: `/sys/firmware/acpi/tables/data/CCEL`): a TCG
     /// crypto-agile log with SHA-384 digests, whose register indices 1 to 4 are RTMR 0 to 3 (UEFI specification, section
     /// 38.4.1). Events that are extended into none of them are left out. Behind the last event there may be the bytes
@@ -267,8 +267,8 @@ fn replay(events: &[Event], register: usize) -> [u8; 48] {
 }
 
 fn check_size(log: &[u8]) -> Result<(), Error> {
-    if log.len() > LIMIT {
-        let detail = format!("it has {} bytes, and the limit is {LIMIT}", log.len());
+    if log.len() > EventLog::LIMIT {
+        let detail = format!("it has {} bytes, and the limit is {}", log.len(), EventLog::LIMIT);
         return Err(Error::event_log(EventLogFault::TooLarge, detail));
     }
     Ok(())

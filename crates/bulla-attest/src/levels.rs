@@ -122,11 +122,12 @@ pub(crate) fn tcb(
     tcb_info: &TcbInfo,
     qe_identity: &QeIdentity,
 ) -> Tcb {
-    let numbers = [tcb_info.tcb_evaluation_data_number, qe_identity.tcb_evaluation_data_number];
     Tcb {
         status: found.status.into(),
         advisory_ids: found.advisory_ids,
-        evaluation_data_number: numbers.into_iter().min().unwrap_or_default(),
+        evaluation_data_number: tcb_info
+            .tcb_evaluation_data_number
+            .min(qe_identity.tcb_evaluation_data_number),
         qe_status: qe.status.into(),
         shortfalls: Vec::new(),
     }

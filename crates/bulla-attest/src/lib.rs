@@ -17,9 +17,9 @@
 //!   alone. A file ([`Policy::from_toml`]) names registers and machines, and loosens what can be loosened.
 //! - **Reasons.** The library has one sentence for a refusal. Before it runs, the same signatures and links are checked one
 //!   by one, by the same algorithm, so that a refusal has a code. These checks refuse; only the walk accepts.
+//!   [`Error::reason`] tells an operator what to do, [`Error::remote`] tells a peer no more than it should know.
 //! - **SGX quotes of versions 4 and 5.** The library does not walk them. Their path is walked here by the same path builder, and
 //!   their levels are judged by the rules that judge local reports, which the tests hold against the library's.
-//!   [`Error::reason`] tells an operator what to do, [`Error::remote`] tells a peer no more than it should know.
 //!
 //! Which machine a quote is from is in [`Platform`], read from a PCK certificate that verified, and compared by
 //! [`Platform::same_machine`] (R36). The QE ID in a quote's header is the host's choice and decides nothing.

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use bulla_tee::sgx::arch::{ReportBody, flags};
-use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::config::CryptoProvider;
 use dcap_qvl::verify::QuoteVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -18,7 +17,7 @@ use webpki::{
 };
 
 use crate::check::Checked;
-use crate::collateral::Chains;
+use crate::collateral::{Chains, read_before};
 use crate::crypto::Engine;
 use crate::error::Item;
 use crate::explain;
@@ -39,8 +38,7 @@ pub(crate) fn walk(
 ) -> Result<Tcb, String> {
     match (&quote.body, quote.version()) {
         (Body::Sgx(enclave), 4 | 5) => {
-            let set = collateral.items().map_err(text)?;
-            check_paths(quote, checked, set, now)?;
+            check_paths(quote, checked, collateral, now)?;
             in_parts(quote, checked, enclave)
         }
         _ => by_library(quote, checked, collateral, now),
@@ -59,12 +57,10 @@ fn by_library(
         .allow_service_td(true)
         .verify(quote.bytes, collateral.items().map_err(text)?, now)
         .map_err(|error| format!("{error:#}"))?;
-    let numbers =
-        [checked.tcb_info.tcb_evaluation_data_number, checked.qe_identity.tcb_evaluation_data_number];
     Ok(Tcb {
         status: verified.status.parse().map_err(text)?,
         advisory_ids: verified.advisory_ids,
-        evaluation_data_number: numbers.into_iter().min().unwrap_or_default(),
+        evaluation_data_number: checked.evaluation_number(),
         qe_status: verified.qe_status.status.into(),
         shortfalls: Vec::new(),
     })
@@ -90,21 +86,24 @@ fn in_parts(quote: &Quote<'_>, checked: &Checked, enclave: &ReportBody) -> Resul
 fn check_paths(
     quote: &Quote<'_>,
     checked: &Checked,
-    set: &QuoteCollateralV3,
+    collateral: &Collateral,
     now: u64,
 ) -> Result<(), String> {
+    let set = collateral.items().map_err(text)?;
+    let read = collateral.read().map_err(text)?;
     let root = CertificateDer::from_slice(&checked.root);
     let own = Certificate::of(Item::RootCrl, &checked.root).map_err(text)?;
-    let root_crl = Crl::parse(Item::RootCrl, &set.root_ca_crl).map_err(text)?;
+    let root_crl =
+        read_before(&read.root_crl, || Crl::parse(Item::RootCrl, &set.root_ca_crl)).map_err(text)?;
     root_crl.check_revoked("the root", &own).map_err(text)?;
 
     let crl = |der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from).map_err(text);
     let lists = [crl(&set.root_ca_crl)?, crl(&set.pck_crl)?];
     let lists = lists.each_ref();
     let anchor = [anchor_from_trusted_cert(&root).map_err(text)?];
-    let chains = Chains::decode(set).map_err(text)?;
+    let chains = read_before(&read.chains, || Chains::decode(set)).map_err(text)?;
     let pck = decode_pem(Item::Pck, quote.pck_chain).map_err(text)?;
-    for chain in [chains.tcb_info, chains.qe_identity, pck] {
+    for chain in [&chains.tcb_info, &chains.qe_identity, &pck] {
         let (leaf, above) = chain.split_first().ok_or("a chain is empty")?;
         let revocation = RevocationOptionsBuilder::new(&lists)
             .expect("there are lists")

@@ -8,7 +8,7 @@ mod picture;
 pub(crate) mod policy;
 mod show;
 
-use bulla_attest::{Claims, Error, Reason};
+use bulla_attest::{Error, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Verify;
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::say;
 use judge::{Accepted, Judged};
 
+pub(crate) use claims::json as claims_json;
 pub(crate) use explain::explain;
 pub(crate) use judge::statuses;
 pub(crate) use show::show;
@@ -29,11 +30,6 @@ pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
         accepted.lines().iter().for_each(|(name, value)| say::field(name, value));
     }
     verdict.map(drop).map_err(Failure::from)
-}
-
-/// Claims as JSON.
-pub(crate) fn claims_json(claims: Claims) -> Value {
-    Accepted::from(claims).json()
 }
 
 fn report(verdict: &Result<Accepted, Error>) -> Value {

@@ -46,7 +46,7 @@ fn show(machine: Option<&str>, options: &SuccessorShow) -> Result<(), Failure> {
     let request = read(&options.request)?;
     let verdict = verified(machine, &request, &options.judging);
     match &verdict {
-        Ok(claims) if options.json => say::result(attest::claims_json(claims.clone())),
+        Ok(claims) if options.json => say::result(attest::claims_json(claims)),
         Ok(claims) => tell(claims)?,
         Err(failure) if options.json => {
             let message = failure.to_string();

@@ -48,6 +48,7 @@ fn an_up_to_date_guest_is_accepted() {
         assert_eq!(report[name], value, "{name}");
     }
     assert!(report.get("code").is_none());
+    assert!(report["judged_at"].as_u64() < report["valid_until"].as_u64(), "{report}");
     let text = bulla.run(VERIFY).text();
     assert!(text.contains("UpToDate") && text.contains(&"ab".repeat(48)), "{text}");
     assert!(text.lines().any(|line| line.starts_with("simulated") && line.ends_with("true")), "{text}");

@@ -6,6 +6,7 @@ use std::{iter, slice, thread};
 
 use bulla_crypto::{AeadKey, TAG_LEN, sha256};
 
+use super::line::MAX_WORKERS;
 use super::{CHUNK_LEN, Place, Run, SEALED_LEN};
 use crate::Error;
 
@@ -89,36 +90,41 @@ fn each<P: Send>(
 ) -> Result<Option<[u8; 32]>, Error> {
     let mut hashes = vec![[0; 32]; if run.digest { chunks } else { 0 }];
     let places = hashes.chunks_mut(PART).chain(iter::repeat_with(Default::default));
-    let mut parts = (0..).step_by(PART).zip(parts).zip(places);
-    if chunks <= ALONE {
-        parts.try_for_each(|((first, part), hashes)| work(first, part, &mut hashes.iter_mut()))?;
-    } else {
-        let parts = Mutex::new(parts);
-        let failure = Mutex::new(None);
-        let worker = || {
-            while let Some(((first, part), hashes)) = next(&parts) {
-                if let Err(error) = work(first, part, &mut hashes.iter_mut()) {
-                    let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    if failure.as_ref().is_none_or(|(earliest, _)| first < *earliest) {
-                        *failure = Some((first, error));
-                    }
-                    return;
+    let parts = Mutex::new((0..).step_by(PART).zip(parts).zip(places));
+    let failure = Mutex::new(None);
+    let worker = || {
+        while let Some(((first, part), hashes)) = next(&parts) {
+            if let Err(error) = work(first, part, &mut hashes.iter_mut()) {
+                let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                if failure.as_ref().is_none_or(|(earliest, _)| first < *earliest) {
+                    *failure = Some((first, error));
                 }
+                return;
             }
-        };
-        let allowed = run.threads.or_else(|| thread::available_parallelism().ok());
-        let threads = allowed.map_or(1, NonZeroUsize::get).min(chunks.div_ceil(PART));
-        thread::scope(|scope| {
+        }
+    };
+    match threads(chunks, run) {
+        1 => worker(),
+        threads => thread::scope(|scope| {
             for _ in 1..threads {
                 // Where the system has no more threads, the work goes on without.
                 let _ = thread::Builder::new().name("bulla".to_owned()).spawn_scoped(scope, worker);
             }
             worker();
-        });
-        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failure.map_or(Ok(()), |(_, error)| Err(error))?;
+        }),
     }
+    let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure.map_or(Ok(()), |(_, error)| Err(error))?;
     Ok(run.digest.then(|| sha256(&[hashes.as_flattened()])))
+}
+
+/// How many threads take part, the caller's among them: no more than there are parts.
+pub(super) fn threads(chunks: usize, run: Run) -> usize {
+    if chunks <= ALONE {
+        return 1;
+    }
+    let allowed = run.threads.or_else(|| thread::available_parallelism().ok());
+    allowed.map_or(1, NonZeroUsize::get).min(chunks.div_ceil(PART)).min(MAX_WORKERS)
 }
 
 /// The lock is held for no longer than this.

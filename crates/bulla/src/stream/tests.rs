@@ -340,6 +340,22 @@ fn little_input_and_one_thread_are_the_business_of_the_caller_alone() {
     assert!(threads_of(8 * ALONE_LEN, 3).len() <= 3);
 }
 
+/// In memory too: no thread for little, none more than is allowed, and never more than there are parts.
+#[test]
+fn no_more_threads_take_part_in_memory_than_are_allowed() {
+    for (chunks, allowed, wanted) in [
+        (1, 4, 1),
+        (16, 4, 1),
+        (17, 4, 4),
+        (17, 9, 5),
+        (4_000, 1, 1),
+        (4_000, 3, 3),
+        (4_000, 99, MAX_WORKERS),
+    ] {
+        assert_eq!(memory::threads(chunks, run(allowed)), wanted, "{chunks} chunks, {allowed} allowed");
+    }
+}
+
 /// Payloads that no sealing gives: B30, without what needs the key.
 fn changed(chunks: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
     let whole = chunks.concat();

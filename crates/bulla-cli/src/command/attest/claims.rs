@@ -2,7 +2,19 @@
 
 use bulla_attest::{Claims, Platform, Tcb};
 use bulla_tee::Identity;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// Claims as JSON.
+pub(crate) fn json(claims: &Claims) -> Value {
+    report(lines(claims).into_iter().map(|(name, value)| (name.to_owned(), value)))
+}
+
+/// What was verified, as JSON.
+pub(super) fn report(lines: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let mut report: Map<String, Value> = lines.into_iter().collect();
+    report.insert("verified".into(), true.into());
+    report.into()
+}
 
 pub(super) fn advisories(tcb: &Tcb) -> Value {
     tcb.advisory_ids.clone().into()
@@ -24,6 +36,7 @@ pub(super) fn lines(claims: &Claims) -> Vec<(&'static str, Value)> {
     ];
     lines.extend(platform(&claims.platform));
     lines.extend([
+        ("judged_at", claims.basis.time.into()),
         ("valid_until", claims.valid_until.into()),
         ("report_data", hex::encode(claims.report_data).into()),
     ]);

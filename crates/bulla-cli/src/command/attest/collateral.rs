@@ -1,5 +1,6 @@
 //! `bulla attest collateral`: a folder of collateral.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,13 +67,7 @@ fn import(options: &Import) -> Result<(), Failure> {
 fn export(options: &Export) -> Result<(), Failure> {
     let (store, now) = opened(&options.store)?;
     let bundle = store.export(now)?.to_json();
-    bulla::file::replace(&options.output, |file| {
-        std::io::Write::write_all(file, bundle.as_bytes()).map_err(|source| bulla::Error::Io {
-            what: format!("writing {}", options.output.display()),
-            source,
-        })
-    })?;
-    Ok(())
+    files::output(Some(&options.output), |file| file.write_all(bundle.as_bytes()))
 }
 
 fn status(options: &Status) -> Result<(), Failure> {

@@ -5,15 +5,12 @@ use std::path::Path;
 use bulla_attest::{
     Boundary, Claims, Collateral, CollateralId, Error, EventLog, Policy, TcbStatus, TrustAnchor, Verifier,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{claims, collateral, policy};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::{files, machine};
-
-/// The largest event log that is read, which is the verifier's limit.
-const LOG_LIMIT: u64 = 1 << 20;
 
 /// Evidence, what it was judged by, and the verdict.
 pub(super) struct Judged {
@@ -45,9 +42,7 @@ impl Accepted {
     }
 
     pub(super) fn json(&self) -> Value {
-        let mut report: Map<String, Value> = self.lines().into_iter().collect();
-        report.insert("verified".into(), true.into());
-        report.into()
+        claims::report(self.lines())
     }
 }
 
@@ -62,7 +57,11 @@ pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
         policy = policy.allow_simulated();
     }
     let now = options.at.unwrap_or_else(machine::now);
-    let log = options.event_log.as_ref().map(|path| files::beginning(path, LOG_LIMIT + 1)).transpose()?;
+    let log = options
+        .event_log
+        .as_ref()
+        .map(|path| files::beginning(path, EventLog::LIMIT as u64 + 1))
+        .transpose()?;
     let at = log.as_ref().zip(options.boundary.as_ref());
     let (verifier, collateral) = inputs(options, &quote, now)?;
     let (collateral, verdict) = match collateral {
@@ -85,15 +84,19 @@ fn inputs(
     now: u64,
 ) -> Result<(Verifier, Result<Collateral, Error>), Failure> {
     let root = options.root.as_deref();
-    let Some(folder) = &options.store else {
-        let path = options.collateral.as_deref().unwrap_or_else(|| Path::new(""));
-        let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
-        return Ok((verifier(root)?.0, Collateral::from_json(&json)));
-    };
-    let (store, verifier) = collateral::open(folder, root)?;
-    let current = CollateralId::of_quote(quote).and_then(|id| store.current(&id, now));
-    let set = current.map(|set| Collateral::clone(&set));
-    Ok((verifier.with_floor(store.floor()), set))
+    match (&options.collateral, &options.store) {
+        (Some(path), _) => {
+            let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
+            Ok((verifier(root)?.0, Collateral::from_json(&json)))
+        }
+        (None, Some(folder)) => {
+            let (store, verifier) = collateral::open(folder, root)?;
+            let current = CollateralId::of_quote(quote).and_then(|id| store.current(&id, now));
+            let set = current.map(|set| Collateral::clone(&set));
+            Ok((verifier.with_floor(store.floor()), set))
+        }
+        (None, None) => Err(Failure::usage("say what to judge it with: --collateral or --store")),
+    }
 }
 
 /// A verifier for the vendors' roots, or for another one; and the root of its quotes.
