@@ -25,7 +25,22 @@ const LOCK: &str = "lock";
 /// More than any record has.
 const RECORD_MAX: u64 = 16 * 1024;
 
-/// What every key comes from.
+/// Every root that keys are derived from; never none.
+pub(crate) struct Roots(Vec<Root>);
+
+impl Roots {
+    /// The root that new keys come from.
+    pub(crate) fn current(&self) -> &Root {
+        self.0.last().expect("there is always a root")
+    }
+
+    /// The root of this id.
+    pub(crate) fn get(&self, id: &[u8; 16]) -> Option<&Root> {
+        self.0.iter().find(|root| root.id() == id)
+    }
+}
+
+/// What keys come from.
 pub(crate) struct Root {
     key: Secret<32>,
     id: [u8; 16],
@@ -88,8 +103,12 @@ impl State {
         self.folder.join(name)
     }
 
-    /// The root that is recorded here; a new one only where nothing at all is (R95).
-    pub(crate) fn root(&self, tee: &dyn Tee) -> Result<Root, Error> {
+    /// The roots that are recorded here; a new one only where nothing at all is (R95).
+    pub(crate) fn roots(&self, tee: &dyn Tee) -> Result<Roots, Error> {
+        Ok(Roots(vec![self.root(tee)?]))
+    }
+
+    fn root(&self, tee: &dyn Tee) -> Result<Root, Error> {
         let path = self.path(RECORD);
         match File::open(&path) {
             Ok(file) => recorded_root(tee, file, &path),

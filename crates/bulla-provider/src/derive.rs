@@ -156,7 +156,7 @@ mod tests {
                 ..guest()
             };
             let policy = Policy {
-                name: vector.policy_name.leak(),
+                name: vector.policy_name,
                 version: vector.policy_version,
                 authority: bytes(&vector.authority),
                 ..Policy::development()
@@ -226,7 +226,7 @@ mod tests {
             derived(|_, _, _| {}),
             start(&root(&"12".repeat(32)), &Policy::development(), &request(), &guest()),
             derived(|policy, _, _| policy.authority[0] ^= 1),
-            derived(|policy, _, _| policy.name = "stricter"),
+            derived(|policy, _, _| policy.name = "stricter".into()),
             derived(|policy, _, _| policy.version += 1),
             derived(|_, request, _| request.binding.push('x')),
             derived(|_, request, _| request.algorithm.push('x')),

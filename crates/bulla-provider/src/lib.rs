@@ -55,6 +55,7 @@ mod policy;
 mod provider;
 mod record;
 mod refusal;
+mod regime;
 mod settings;
 mod sign;
 mod verify;

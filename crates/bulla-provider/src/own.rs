@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zerocopy::FromZeros;
 
 use bulla_attest::{Claims, CollateralId, Platform, TeeKind};
-use bulla_crypto::{EntropyFailure, Info, SigningKey};
+use bulla_crypto::{Info, SigningKey};
 use bulla_protocol::Code;
 use bulla_protocol::v1::Statement;
 use bulla_tee::sgx::arch::{ReportBody, Targetinfo};
 use bulla_tee::tdx::QuoteHeader;
 use bulla_tee::{Evidence, EvidenceKind, ReportData, Tee};
 
-use crate::custody::Root;
+use crate::custody::Roots;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::verify::Judge;
@@ -28,7 +28,7 @@ const REPORT_BODY: Range<usize> = 0..size_of::<ReportBody>();
 pub(crate) struct Own {
     tee: Arc<dyn Tee>,
     judge: Arc<Judge>,
-    key: SigningKey,
+    key: Arc<SigningKey>,
     statement: Statement,
     simulated: bool,
     proof: Mutex<Option<Arc<Proof>>>,
@@ -45,23 +45,23 @@ pub(crate) struct Proof {
 }
 
 impl Own {
-    /// Makes the signing key, which lives as long as the process.
+    /// The signing key lives as long as the process, the statement as long as policy and roots.
     pub(crate) fn new(
         tee: Arc<dyn Tee>,
         judge: Arc<Judge>,
+        key: Arc<SigningKey>,
         policy: &Policy,
-        root: &Root,
-    ) -> Result<Self, EntropyFailure> {
-        let key = SigningKey::generate()?;
+        roots: &Roots,
+    ) -> Self {
         let statement = Statement {
             signing_key: *key.verifying_key().as_bytes(),
             authority: policy.authority,
             policy_digest: policy.digest,
-            root_id: *root.id(),
+            root_id: *roots.current().id(),
             quote: Vec::new(),
         };
         let (proof, proving) = Default::default();
-        Ok(Self { tee, judge, key, statement, simulated: policy.simulated, proof, proving })
+        Self { tee, judge, key, statement, simulated: policy.simulated, proof, proving }
     }
 
     /// The signing key's public half, which every request names.
@@ -75,7 +75,7 @@ impl Own {
 
     /// The current proof, made anew when its collateral has run out.
     pub(crate) fn proof(&self) -> Result<Arc<Proof>, Refusal> {
-        let now = self.judge.clock.now()?;
+        let now = self.judge.now()?;
         if let Some(proof) = self.known_proof(now) {
             return Ok(proof);
         }

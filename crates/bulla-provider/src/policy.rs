@@ -27,7 +27,7 @@ guest and provider on one machine: required
 
 /// Under which policy keys are released.
 pub(crate) struct Policy {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) digest: [u8; 32],
     pub(crate) authority: [u8; 32],
@@ -41,7 +41,7 @@ impl Policy {
     /// The policy of simulated machines.
     pub(crate) fn development() -> Self {
         Self {
-            name: "strict",
+            name: "strict".into(),
             version: 1,
             digest: sha256(&[TEXT.as_bytes()]),
             authority: DEVELOPMENT_AUTHORITY,

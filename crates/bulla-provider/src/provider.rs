@@ -1,28 +1,27 @@
 //! A provider that has its root and knows who it is, and does not listen yet.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bulla_attest::{CollateralSource, TrustAnchor};
+use bulla_crypto::SigningKey;
 use bulla_tee::{Identity, Tee, is_simulated};
 
 use crate::challenge::Challenges;
-use crate::custody::{Root, State};
-use crate::own::Own;
+use crate::custody::State;
 use crate::policy::Policy;
 use crate::record::{self, Record};
-use crate::verify::Judge;
+use crate::regime::Regime;
+use crate::verify::Sources;
 use crate::{Error, Settings};
 
 /// A provider that has its root and knows who it is. [`serve`](crate::serve) makes it answer.
 pub struct Provider {
-    pub(crate) judge: Arc<Judge>,
-    pub(crate) own: Own,
-    pub(crate) root: Root,
-    pub(crate) policy: Policy,
+    regime: RwLock<Arc<Regime>>,
+    pub(crate) sources: Arc<Sources>,
     pub(crate) challenges: Challenges,
     pub(crate) record: Record,
-    identity: ProviderIdentity,
+    measurement: [u8; 32],
     /// Keeps other instances away.
     _state: State,
 }
@@ -69,11 +68,12 @@ impl Provider {
         };
         let policy = Policy::development();
         let state = State::open(&settings.state_dir)?;
-        let root = state.root(tee.as_ref())?;
-        let record = Record::open(&state.path(record::FILE), &policy, &root)?;
-        let judge = Arc::new(Judge::new(anchor, collateral, &policy));
-        let own = Own::new(tee, Arc::clone(&judge), &policy, &root)?;
-        if let Err(refusal) = own.proof() {
+        let roots = state.roots(tee.as_ref())?;
+        let record = Record::open(&state.path(record::FILE), &policy, roots.current())?;
+        let sources = Arc::new(Sources::new(anchor, collateral));
+        let key = Arc::new(SigningKey::generate()?);
+        let regime = Regime::new(tee, Arc::clone(&sources), key, policy, roots);
+        if let Err(refusal) = regime.own.proof() {
             let (code, cause) = (refusal.code.as_str(), refusal.cause);
             tracing::error!(
                 code,
@@ -81,20 +81,25 @@ impl Provider {
                 "this provider cannot prove who it is, and gives no keys until it can"
             );
         }
-        let identity = ProviderIdentity {
-            measurement,
-            authority: policy.authority,
-            root_id: *root.id(),
-            policy_digest: policy.digest,
-            simulated: policy.simulated,
-        };
-        let challenges = Challenges::new()?;
-        Ok(Self { judge, own, root, policy, challenges, record, identity, _state: state })
+        let (regime, challenges) = (RwLock::new(Arc::new(regime)), Challenges::new()?);
+        Ok(Self { regime, sources, challenges, record, measurement, _state: state })
     }
 
     /// What clients pin.
-    pub const fn identity(&self) -> &ProviderIdentity {
-        &self.identity
+    pub fn identity(&self) -> ProviderIdentity {
+        let Regime { policy, roots, .. } = &*self.regime();
+        ProviderIdentity {
+            measurement: self.measurement,
+            authority: policy.authority,
+            root_id: *roots.current().id(),
+            policy_digest: policy.digest,
+            simulated: policy.simulated,
+        }
+    }
+
+    /// Under what this provider answers now. A walk takes it once.
+    pub(crate) fn regime(&self) -> Arc<Regime> {
+        Arc::clone(&self.regime.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -10,48 +10,64 @@ use crate::clock::Clock;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 
-/// Judges evidence, of guests and of the provider itself, under one policy.
-pub(crate) struct Judge {
+/// What evidence is judged with, whatever the policy: it outlives every one.
+pub(crate) struct Sources {
     verifier: Verifier,
-    appraisal: bulla_attest::Policy,
-    simulated: bool,
     /// Collateral, kept while it is good and never exchanged for older (R29, R51).
     store: Store,
-    pub(crate) clock: Clock,
+    clock: Clock,
+}
+
+impl Sources {
+    pub(crate) fn new(anchor: TrustAnchor, source: Arc<dyn CollateralSource>) -> Self {
+        let minimum = Minimum::release(&anchor);
+        let verifier = Verifier::new(anchor);
+        let store = Store::in_memory(verifier.clone(), minimum).with_source(source);
+        Self { verifier, store, clock: Clock::new() }
+    }
+
+    /// The host's time in Unix seconds, as far as it is believed (R30).
+    pub(crate) fn now(&self) -> Result<u64, Refusal> {
+        self.clock.now()
+    }
+
+    /// Fetches collateral that is due, so that no request has to wait for it. Blocks.
+    pub(crate) fn refresh(&self) {
+        let refreshed = self.now().map(|now| self.store.refresh_due(now));
+        if let Ok(Err(error)) = refreshed {
+            tracing::warn!(code = error.code(), "collateral cannot be renewed");
+        }
+    }
+}
+
+/// Judges evidence, of guests and of the provider itself, under one policy.
+pub(crate) struct Judge {
+    sources: Arc<Sources>,
+    appraisal: bulla_attest::Policy,
+    simulated: bool,
 }
 
 impl Judge {
-    pub(crate) fn new(anchor: TrustAnchor, source: Arc<dyn CollateralSource>, policy: &Policy) -> Self {
-        let minimum = Minimum::release(&anchor);
-        let verifier = Verifier::new(anchor);
-        Self {
-            store: Store::in_memory(verifier.clone(), minimum).with_source(source),
-            verifier,
-            appraisal: policy.appraisal.clone(),
-            simulated: policy.simulated,
-            clock: Clock::new(),
-        }
+    pub(crate) fn new(sources: Arc<Sources>, policy: &Policy) -> Self {
+        Self { sources, appraisal: policy.appraisal.clone(), simulated: policy.simulated }
+    }
+
+    /// As [`Sources::now`].
+    pub(crate) fn now(&self) -> Result<u64, Refusal> {
+        self.sources.now()
     }
 
     /// What a quote says, if it is genuine and the policy accepts it. `id` is what [`CollateralId::of_quote`] read from it.
     pub(crate) fn claims(&self, quote: &[u8], id: &CollateralId) -> Result<Claims, Refusal> {
-        let now = self.clock.now()?;
-        let collateral = self.store.current(id, now).map_err(|error| refusal(&error))?;
-        let verifier = self.verifier.clone().with_floor(self.store.floor());
+        let (now, sources) = (self.now()?, self.sources.as_ref());
+        let collateral = sources.store.current(id, now).map_err(|error| refusal(&error))?;
+        let verifier = sources.verifier.clone().with_floor(sources.store.floor());
         let claims = verifier.verify(quote, &collateral, now, &self.appraisal);
         let claims = claims.map_err(|error| refusal(&error))?;
         if claims.simulated != self.simulated {
             return Err(Refusal::new(Code::PolicyDenied, "policy.simulated"));
         }
         Ok(claims)
-    }
-
-    /// Fetches collateral that is due, so that no request has to wait for it. Blocks.
-    pub(crate) fn refresh(&self) {
-        let refreshed = self.clock.now().map(|now| self.store.refresh_due(now));
-        if let Ok(Err(error)) = refreshed {
-            tracing::warn!(code = error.code(), "collateral cannot be renewed");
-        }
     }
 }
 

@@ -112,7 +112,7 @@ fn no_edit_of_the_record_starts_a_provider() {
 #[test]
 fn settings_lead_to_a_refusal_or_to_another_root() {
     let (site, other) = (Site::new(), Site::new());
-    let first = site.provider().unwrap().identity().clone();
+    let first = site.provider().unwrap().identity();
     let start = |settings: &Settings, machine: &Machine, enclave: &EnclaveIdentity| {
         let tee = Arc::new(machine.enclave(enclave).unwrap());
         let anchor = TrustAnchor::from_der(&machine.root_der()).unwrap();
@@ -120,7 +120,7 @@ fn settings_lead_to_a_refusal_or_to_another_root() {
     };
     let (here, there) = (site.machine(), other.machine());
     let same = start(&site.settings(), &here, &enclave_identity()).unwrap();
-    assert_eq!(same.identity(), &first);
+    assert_eq!(same.identity(), first);
     drop(same);
 
     // machine = another machine, then another enclave on this one.

@@ -95,7 +95,7 @@ pub async fn serve(
             _ = renewal.tick() => {
                 if renewing.as_ref().is_none_or(JoinHandle::is_finished) {
                     let service = Arc::clone(&service);
-                    renewing = Some(spawn_blocking(move || service.provider.judge.refresh()));
+                    renewing = Some(spawn_blocking(move || service.provider.sources.refresh()));
                 }
                 continue;
             }

@@ -150,7 +150,7 @@ pub struct Running {
 
 impl Running {
     pub fn new(provider: Provider, settings: &Settings) -> Self {
-        let identity = provider.identity().clone();
+        let identity = provider.identity();
         let runtime = bulla_provider::runtime().unwrap();
         let listeners = runtime.block_on(Listeners::bind(&settings.listen)).unwrap();
         let address = |listener: &Option<tokio::net::TcpListener>| {
