@@ -55,19 +55,25 @@ pub struct GuestRegisters {
 }
 
 impl GuestRegisters {
+    /// The names of the registers, in the order in which a key derivation takes them.
+    pub const NAMES: [&'static str; 9] =
+        ["MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER", "MROWNERCONFIG", "MRSERVICETD"];
+
     /// Name and value of each register, in the order in which a key derivation takes them.
     pub fn named(&self) -> [(&'static str, &[u8; 48]); 9] {
-        [
-            ("MRTD", &self.mrtd),
-            ("RTMR0", &self.rtmr0),
-            ("RTMR1", &self.rtmr1),
-            ("RTMR2", &self.rtmr2),
-            ("RTMR3", &self.rtmr3),
-            ("MRCONFIGID", &self.mrconfigid),
-            ("MROWNER", &self.mrowner),
-            ("MROWNERCONFIG", &self.mrownerconfig),
-            ("MRSERVICETD", &self.mrservicetd),
-        ]
+        let values = [
+            &self.mrtd,
+            &self.rtmr0,
+            &self.rtmr1,
+            &self.rtmr2,
+            &self.rtmr3,
+            &self.mrconfigid,
+            &self.mrowner,
+            &self.mrownerconfig,
+            &self.mrservicetd,
+        ];
+        let mut values = values.into_iter();
+        Self::NAMES.map(|name| (name, values.next().expect("there are as many names as values")))
     }
 }
 
