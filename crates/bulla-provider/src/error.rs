@@ -66,6 +66,10 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+
     /// The local system failed.
     #[error("{what}: {source}")]
     Io {
@@ -92,6 +96,7 @@ impl Error {
             Self::DamagedSeal { .. } => "state.damaged_seal",
             Self::OtherRoot { .. } => "state.other_root",
             Self::Locked { .. } => "state.locked",
+            Self::Tls(_) => "provider.tls",
             Self::Io { .. } => "io",
             Self::Entropy(_) => "entropy.failure",
         }
@@ -105,7 +110,7 @@ impl Error {
             Self::Machine(error) => error.class(),
             Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
             Self::Locked { .. } => Class::Unavailable,
-            Self::Io { .. } | Self::Entropy(_) => Class::Other,
+            Self::Tls(_) | Self::Io { .. } | Self::Entropy(_) => Class::Other,
         }
     }
 

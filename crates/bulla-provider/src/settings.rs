@@ -44,6 +44,14 @@ pub struct Listen {
     pub legacy: Option<SocketAddr>,
     /// Protocol v1.
     pub http: Option<SocketAddr>,
+    /// Protocol v1 over TLS, with sessions.
+    pub https: Option<SocketAddr>,
+    /// Protocol v1 on a Unix socket. A relative path is taken from the settings file's folder.
+    pub unix: Option<PathBuf>,
+    /// Who may connect to the Unix socket, as the mode of a file; without it 0600, this user alone.
+    pub unix_mode: Option<u32>,
+    /// Protocol v1 on a port of vsock, for the guests of this host.
+    pub vsock: Option<u32>,
 }
 
 impl Settings {
@@ -57,9 +65,15 @@ impl Settings {
         if settings.state_dir.as_os_str().is_empty() {
             return Err(Error::Settings("state_dir is empty: name a folder, or leave it out".into()));
         }
-        let addresses = [settings.listen.legacy, settings.listen.http];
-        if addresses == [None, None] {
-            return Err(Error::Settings("[listen] names neither legacy nor http: turn one on".into()));
+        let addresses = [settings.listen.legacy, settings.listen.http, settings.listen.https];
+        let Listen { unix, unix_mode, vsock, .. } = &settings.listen;
+        if addresses == [None; 3] && unix.is_none() && vsock.is_none() {
+            return Err(Error::Settings(
+                "[listen] names none of legacy, http, https, unix, vsock: turn one on".into(),
+            ));
+        }
+        if unix_mode.is_some_and(|mode| unix.is_none() || mode > 0o777) {
+            return Err(Error::Settings("listen.unix_mode is the mode of listen.unix, at most 0o777".into()));
         }
         if let Some(address) = addresses.into_iter().flatten().find(|address| !address.ip().is_loopback()) {
             let reason = "is not a loopback address: other machines have no business here, and guests reach the provider \
@@ -78,6 +92,7 @@ impl Settings {
         let mut settings = Self::from_toml(&text)?;
         if let Some(folder) = path.parent() {
             settings.state_dir = folder.join(&settings.state_dir);
+            settings.listen.unix = settings.listen.unix.map(|socket| folder.join(socket));
         }
         Ok(settings)
     }
@@ -104,7 +119,10 @@ mod tests {
             &format!("root = \"x\"\n{GOOD}"),
             &format!("state_dir = \"\"\n{GOOD}"),
             &format!("state-dir = \"x\"\n{GOOD}"),
-            &format!("{GOOD}https = \"127.0.0.1:1\"\n"),
+            &format!("{GOOD}ftp = \"127.0.0.1:1\"\n"),
+            &format!("{GOOD}unix_mode = 0o600\n"),
+            &format!("{GOOD}unix = \"s\"\nunix_mode = 0o1777\n"),
+            &format!("{GOOD}vsock = \"any\"\n"),
             &format!("{GOOD}[policy]\ntcb = \"any\"\n"),
             &format!("machine = \"sim:n\"\n{GOOD}"),
             &GOOD.replace("\"sim:m\"", "1"),
@@ -123,6 +141,11 @@ mod tests {
             assert!(error.to_string().contains("loopback"), "{bad}: {error}");
         }
         assert!(Settings::from_toml(&GOOD.replace("127.0.0.1", "[::1]")).is_ok());
+        assert!(Settings::from_toml(&format!("{GOOD}https = \"0.0.0.0:1\"\n")).is_err());
+        assert!(Settings::from_toml("machine = \"sim:m\"\n[listen]\nvsock = 8443\n").is_ok());
+        assert!(
+            Settings::from_toml("machine = \"sim:m\"\n[listen]\nunix = \"s\"\nunix_mode = 0o660\n").is_ok()
+        );
     }
 
     #[test]

@@ -37,12 +37,11 @@ pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
     runtime.block_on(async {
         let interrupted = interrupted();
         let listeners = Listeners::bind(&settings.listen).await?;
-        let named =
-            [("legacy clients are served on ", &listeners.legacy), ("listening on http://", &listeners.http)];
-        for (text, listener) in named {
-            if let Some(Ok(address)) = listener.as_ref().map(TcpListener::local_addr) {
-                say::note(format_args!("{text}{address}"));
-            }
+        if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
+            say::note(format_args!("legacy clients are served on {address}"));
+        }
+        for address in listeners.addresses() {
+            say::note(format_args!("listening on {address}"));
         }
         run(provider, listeners, interrupted).await
     })?;

@@ -179,9 +179,9 @@ fn wrong_settings_stop_the_start() {
     let bulla = Bulla::with_host();
     for (settings, code, words) in [
         ("", 2, "machine"),
-        ("machine = \"sim:host\"\n[listen]\n", 2, "neither"),
+        ("machine = \"sim:host\"\n[listen]\n", 2, "turn one on"),
         (&format!("policy = \"loose\"\n{PROVIDER}"), 2, "policy"),
-        (&format!("{PROVIDER}https = \"127.0.0.1:0\"\n"), 2, "https"),
+        (&format!("{PROVIDER}ftp = \"127.0.0.1:0\"\n"), 2, "ftp"),
         (&PROVIDER.replace("127.0.0.1", "0.0.0.0"), 2, "loopback"),
         (&PROVIDER.replace("sim:host", "sim:missing"), 13, "missing"),
         (&PROVIDER.replace("sim:host", "sim-td:host"), 2, "SGX enclave"),

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
@@ -32,7 +32,11 @@ use crate::refusal::Refusal;
 const BUFFER: usize = 16 * 1024;
 
 /// Speaks until the peer leaves.
-pub(super) async fn speak(service: &Arc<Service>, stream: TcpStream, seat: &Arc<Seat>) {
+pub(super) async fn speak(
+    service: &Arc<Service>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    seat: &Arc<Seat>,
+) {
     let router = router(Arc::clone(service));
     let answer = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(seat));

@@ -2,16 +2,18 @@
 
 mod http;
 mod legacy;
+mod listen;
 mod places;
+mod tls;
+mod unix;
+mod vsock;
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -20,11 +22,12 @@ use bulla_protocol::Code;
 use crate::record::Mode;
 use crate::refusal::Refusal;
 use crate::work::Work;
-use crate::{Error, Listen, Provider};
+use crate::{Error, Provider};
+use listen::Connection;
 use places::{Places, Seat};
 
-/// How many connections the system holds until they are accepted. A crowd that fills it costs everyone behind it a second.
-const BACKLOG: u32 = 1024;
+pub use listen::Listeners;
+
 /// How long nothing is accepted after the system had no descriptor or no memory for it.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long an end waits for requests that are being answered.
@@ -32,38 +35,6 @@ const FAREWELL: Duration = Duration::from_secs(10);
 
 /// How often collateral that is due is looked for.
 const RENEWAL: Duration = Duration::from_secs(60);
-
-/// The sockets to serve on. Each that is there is served.
-pub struct Listeners {
-    /// The frames of the earlier providers.
-    pub legacy: Option<TcpListener>,
-    /// Protocol v1.
-    pub http: Option<TcpListener>,
-}
-
-impl Listeners {
-    /// Binds what the settings name. Asynchronous only because a socket belongs to the runtime that it is made on.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if an address cannot be bound.
-    pub async fn bind(listen: &Listen) -> Result<Self, Error> {
-        Ok(Self { legacy: bind(listen.legacy)?, http: bind(listen.http)? })
-    }
-}
-
-fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {
-    let Some(address) = address else {
-        return Ok(None);
-    };
-    listen(address).map(Some).map_err(Error::io(format!("listening on {address}")))
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
 
 /// Serves until `shutdown` is ready, then ends what is being answered and returns.
 ///
@@ -77,8 +48,7 @@ pub async fn serve(
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let Listeners { legacy, http } = listeners;
-    if legacy.is_none() && http.is_none() {
+    if listeners.is_empty() {
         return Err(Error::Settings("no listener is on".into()));
     }
     let service = Arc::new(Service { provider, work: Work::new() });
@@ -89,7 +59,7 @@ pub async fn serve(
     renewal.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut renewing: Option<JoinHandle<()>> = None;
     loop {
-        let (accepted, mode) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
             _ = renewal.tick() => {
@@ -99,15 +69,14 @@ pub async fn serve(
                 }
                 continue;
             }
-            accepted = accept(legacy.as_ref()) => (accepted, Mode::Legacy),
-            accepted = accept(http.as_ref()) => (accepted, Mode::V1),
+            accepted = listeners.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => match places.seat().await {
+            Ok(connection) => match places.seat().await {
                 Some(seat) => {
-                    connections.spawn(attend(Arc::clone(&service), stream, mode, Arc::new(seat)));
+                    connections.spawn(attend(Arc::clone(&service), connection, Arc::new(seat)));
                 }
-                None => service.refused(mode, &Code::Busy.into()),
+                None => service.refused(connection.mode(), &Code::Busy.into()),
             },
             Err(error) => recover(&error, &places).await,
         }
@@ -139,12 +108,18 @@ impl Service {
 }
 
 /// One connection, until it ends, gives way or is out of time.
-async fn attend(service: Arc<Service>, stream: TcpStream, mode: Mode, seat: Arc<Seat>) {
-    let _ = stream.set_nodelay(true);
+async fn attend(service: Arc<Service>, connection: Connection, seat: Arc<Seat>) {
+    let mode = connection.mode();
     let speaking = async {
-        match mode {
-            Mode::Legacy => legacy::speak(&service, stream, &seat).await,
-            Mode::V1 => http::speak(&service, stream, &seat).await,
+        match connection {
+            Connection::Legacy(stream) => legacy::speak(&service, stream, &seat).await,
+            Connection::Http(stream) => http::speak(&service, stream, &seat).await,
+            Connection::Local(stream) => http::speak(&service, stream, &seat).await,
+            // Within the time for a first request, as everything before it.
+            Connection::Https(handshake) => match handshake.await {
+                Ok(stream) => http::speak(&service, stream, &seat).await,
+                Err(_) => service.refused(mode, &Refusal::new(Code::Malformed, "malformed.tls")),
+            },
         }
     };
     let refusal = tokio::select! {
@@ -154,13 +129,6 @@ async fn attend(service: Arc<Service>, stream: TcpStream, mode: Mode, seat: Arc<
     };
     if let Some(refusal) = refusal {
         service.refused(mode, &refusal);
-    }
-}
-
-async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
-    match listener {
-        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
-        None => pending().await,
     }
 }
 

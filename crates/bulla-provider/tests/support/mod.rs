@@ -1,6 +1,8 @@
 //! A provider on a simulated machine, listening on real sockets, and clients that know the wire format and no more.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod tls;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -44,6 +46,11 @@ impl Site {
         self.folder.path().join("state")
     }
 
+    /// The provider's Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("provider.sock")
+    }
+
     pub fn machine(&self) -> Machine {
         Machine::open(self.machine_dir()).unwrap()
     }
@@ -56,7 +63,14 @@ impl Site {
         Settings {
             machine: "sim:machine".into(),
             state_dir: self.state_dir(),
-            listen: Listen { legacy: Some(any_port()), http: Some(any_port()) },
+            listen: Listen {
+                legacy: Some(any_port()),
+                http: Some(any_port()),
+                https: Some(any_port()),
+                unix: Some(self.socket()),
+                unix_mode: None,
+                vsock: None,
+            },
         }
     }
 
@@ -144,6 +158,7 @@ impl CollateralSource for Source {
 pub struct Running {
     pub legacy: SocketAddr,
     pub http: SocketAddr,
+    pub https: SocketAddr,
     pub identity: ProviderIdentity,
     end: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -157,12 +172,15 @@ impl Running {
             listener.as_ref().map_or(any_port(), |listener| listener.local_addr().unwrap())
         };
         let (legacy, http) = (address(&listeners.legacy), address(&listeners.http));
+        let https =
+            listeners.addresses().iter().find_map(|address| address.strip_prefix("https://")?.parse().ok());
+        let https = https.unwrap_or_else(any_port);
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let shutdown = async { ended.await.unwrap_or(()) };
             runtime.block_on(serve(provider, listeners, shutdown)).unwrap();
         });
-        Self { legacy, http, identity, end: Some((end, thread)) }
+        Self { legacy, http, https, identity, end: Some((end, thread)) }
     }
 
     /// Ends the provider and waits for it, so that another can have its state.
@@ -282,14 +300,23 @@ pub fn claims(site: &Site, sgx_quote: &[u8]) -> Claims {
 
 // Protocol v1.
 
+/// What HTTP is spoken over.
+pub trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
 /// One HTTP connection.
 pub struct Http {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
 }
 
 impl Http {
     pub fn new(address: SocketAddr) -> Self {
-        Self { stream: connect(address) }
+        Self::over(connect(address))
+    }
+
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream) }
     }
 
     pub fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T, Code> {
@@ -348,7 +375,10 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Self {
-        let mut http = Http::new(address);
+        Self::over(Http::new(address))
+    }
+
+    pub fn over(mut http: Http) -> Self {
         let statement: Statement = http.get("/v1/provider").unwrap();
         let challenge: Challenge = http.get("/v1/challenge").unwrap();
         assert_eq!(challenge.expires_in, 60);
@@ -392,7 +422,11 @@ impl Client {
 
 /// A guest's v1 key, asked for and opened.
 pub fn v1_key(machine: &Machine, td: &TdDescription, address: SocketAddr) -> Result<Vec<u8>, Code> {
-    let mut client = Client::new(address);
+    v1_key_over(machine, td, Http::new(address))
+}
+
+pub fn v1_key_over(machine: &Machine, td: &TdDescription, http: Http) -> Result<Vec<u8>, Code> {
+    let mut client = Client::over(http);
     let order = client.order(machine, td);
     let answer = client.send(&order)?;
     Ok(client.open(&order, &answer).expect("an answer to this order").expose().to_vec())
