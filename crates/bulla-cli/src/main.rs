@@ -55,7 +55,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Attest(args::Attest::Policy(args::Policy::Explain(file))) => {
             command::attest::policy::explain(file)
         }
-        Command::Provider(args::Provider::Serve(options)) => command::provider::serve(options),
+        Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),
         #[cfg(feature = "sim")]

@@ -4,7 +4,7 @@
 //! changes, because another request is another root, and another root is another key for every guest (R1, R5, R95).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,28 @@ impl State {
         Ok(Self { folder: folder.into(), _lock: lock })
     }
 
+    /// Refuses what [`State::open`] and [`State::roots`] would, and makes nothing. What no start has made yet is fine.
+    pub(crate) fn check(folder: &Path) -> Result<(), Error> {
+        let looking = || format!("looking at {}", folder.display());
+        match fs::metadata(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(looking())(error)),
+            Ok(found) if !found.is_dir() => {
+                return Err(Error::io(looking())(ErrorKind::NotADirectory.into()));
+            }
+            Ok(_) => {}
+        }
+        let path = folder.join(LOCK);
+        if let Ok(lock) = OpenOptions::new().write(true).open(&path) {
+            fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive)
+                .map_err(|_| Error::Locked { path })?;
+        }
+        match fs::exists(folder.join(RECORD)) {
+            Ok(true) => Ok(()),
+            _ => require_empty(folder),
+        }
+    }
+
     /// A file of the state.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
@@ -112,24 +134,12 @@ impl State {
         let path = self.path(RECORD);
         match File::open(&path) {
             Ok(file) => recorded_root(tee, file, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.require_empty()?;
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                require_empty(&self.folder)?;
                 self.new_root(tee)
             }
             Err(error) => Err(Error::io(format!("opening {}", path.display()))(error)),
         }
-    }
-
-    fn require_empty(&self) -> Result<(), Error> {
-        let listing = || format!("listing {}", self.folder.display());
-        for entry in fs::read_dir(&self.folder).map_err(Error::io(listing()))? {
-            let name = entry.map_err(Error::io(listing()))?.file_name();
-            if name != LOCK && name != UNFINISHED {
-                let found = name.to_string_lossy().into_owned();
-                return Err(Error::MissingSeal { state_dir: self.folder.clone(), found });
-            }
-        }
-        Ok(())
     }
 
     fn new_root(&self, tee: &dyn Tee) -> Result<Root, Error> {
@@ -159,6 +169,19 @@ impl State {
         fs::rename(&unfinished, self.path(RECORD))?;
         File::open(&self.folder)?.sync_all()
     }
+}
+
+/// A new root is made only where nothing at all is (R95).
+fn require_empty(folder: &Path) -> Result<(), Error> {
+    let listing = || format!("listing {}", folder.display());
+    for entry in fs::read_dir(folder).map_err(Error::io(listing()))? {
+        let name = entry.map_err(Error::io(listing()))?.file_name();
+        if name != LOCK && name != UNFINISHED {
+            let found = name.to_string_lossy().into_owned();
+            return Err(Error::MissingSeal { state_dir: folder.into(), found });
+        }
+    }
+    Ok(())
 }
 
 /// `root.request`.

@@ -10,8 +10,22 @@ use bulla_crypto::{Class, EntropyFailure};
 #[non_exhaustive]
 pub enum Error {
     /// The settings are not settings: an unknown key, a wrong type, a value that is not allowed (R108, B44).
-    #[error("the settings are wrong: {0}")]
-    Settings(String),
+    #[error("the settings are wrong: {}{reason}", named(.key))]
+    Settings {
+        /// The key, with dots; empty where it is the whole file.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A file of the provider's own would lie where somebody else can change it (R70).
+    #[error("{path} is not safe: {why}", path = .path.display())]
+    UnsafePlace {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
 
     /// The machine is real, and there is no signed policy.
     #[error(
@@ -88,7 +102,8 @@ impl Error {
     /// A stable name for this kind of failure.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Settings(_) => "settings.invalid",
+            Self::Settings { .. } => "settings.invalid",
+            Self::UnsafePlace { .. } => "state.unsafe_place",
             Self::SignedPolicyNeeded => "provider.signed_policy_needed",
             Self::NotAnEnclave(_) => "provider.not_an_enclave",
             Self::Machine(error) => error.code(),
@@ -105,13 +120,17 @@ impl Error {
     /// The class of this failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Settings(_) | Self::NotAnEnclave(_) => Class::Usage,
-            Self::SignedPolicyNeeded | Self::OtherRoot { .. } => Class::Refused,
+            Self::Settings { .. } | Self::NotAnEnclave(_) => Class::Usage,
+            Self::SignedPolicyNeeded | Self::OtherRoot { .. } | Self::UnsafePlace { .. } => Class::Refused,
             Self::Machine(error) => error.class(),
             Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
             Self::Locked { .. } => Class::Unavailable,
             Self::Tls(_) | Self::Io { .. } | Self::Entropy(_) => Class::Other,
         }
+    }
+
+    pub(crate) fn setting(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Settings { key: key.into(), reason: reason.into() }
     }
 
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
@@ -123,4 +142,9 @@ impl From<io::Error> for Error {
     fn from(source: io::Error) -> Self {
         Self::Io { what: "the local system failed".into(), source }
     }
+}
+
+/// A key before what is wrong with it.
+fn named(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("`{key}`: ") }
 }

@@ -41,6 +41,7 @@
 //! }
 //! ```
 
+mod admin;
 mod admit;
 mod answer;
 mod authorize;
@@ -66,5 +67,8 @@ pub use admit::{Listeners, serve};
 pub use error::Error;
 pub use policy::DEVELOPMENT_AUTHORITY;
 pub use provider::{Provider, ProviderIdentity};
-pub use settings::{Listen, Settings};
+pub use settings::{
+    CollateralSettings, Explained, Finding, LimitSettings, Listen, LogFormat, LogSettings, Rate, Settings,
+    Weight,
+};
 pub use work::runtime;

@@ -5,6 +5,8 @@
 
 use bulla_crypto::sha256;
 
+use crate::{Error, Settings};
+
 /// The authority of every provider on a simulated machine: the SHA-256 of `bulla development authority`, so that nobody
 /// holds its key. Real machines have authorities of their own.
 pub const DEVELOPMENT_AUTHORITY: [u8; 32] = [
@@ -38,6 +40,15 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// The policy that the settings name.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, Error> {
+        match &settings.policy {
+            None => Ok(Self::development()),
+            // A setting that is not obeyed would be worse than one that is refused.
+            Some(_) => Err(Error::setting("policy", "this version does not read policies")),
+        }
+    }
+
     /// The policy of simulated machines.
     pub(crate) fn development() -> Self {
         Self {

@@ -66,7 +66,8 @@ impl Provider {
             Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
             _ => return Err(Error::NotAnEnclave("machine of another kind")),
         };
-        let policy = Policy::development();
+        let policy = Policy::of(settings)?;
+        let collateral = settings.collateral.open(collateral)?;
         let state = State::open(&settings.state_dir)?;
         let roots = state.roots(tee.as_ref())?;
         let record = Record::open(&state.path(record::FILE), &policy, roots.current())?;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use bulla_attest::collateral::{Minimum, Store};
-use bulla_attest::{Claims, CollateralId, CollateralSource, Error, Remote, TrustAnchor, Verifier};
+use bulla_attest::collateral::{Bundle, Minimum, Store};
+use bulla_attest::{Claims, CollateralId, Error, Remote, TrustAnchor, Verifier};
 use bulla_protocol::Code;
 
 use crate::clock::Clock;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
+use crate::settings::Collateral;
 
 /// What evidence is judged with, whatever the policy: it outlives every one.
 pub(crate) struct Sources {
@@ -19,11 +20,33 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(anchor: TrustAnchor, source: Arc<dyn CollateralSource>) -> Self {
+    /// What cannot be used of a bundle is said and left out: it makes no start worse than none would be.
+    pub(crate) fn new(anchor: TrustAnchor, from: Collateral) -> Self {
         let minimum = Minimum::release(&anchor);
         let verifier = Verifier::new(anchor);
-        let store = Store::in_memory(verifier.clone(), minimum).with_source(source);
-        Self { verifier, store, clock: Clock::new() }
+        let mut store = Store::in_memory(verifier.clone(), minimum);
+        if let Some(source) = from.source {
+            store = store.with_source(source);
+        }
+        if let Some(seconds) = from.max_age {
+            store = store.with_max_age(seconds);
+        }
+        let sources = Self { verifier, store, clock: Clock::new() };
+        if let Some(bundle) = from.bundle {
+            sources.import(&bundle);
+        }
+        sources
+    }
+
+    fn import(&self, bundle: &Bundle) {
+        let refused = match self.now().map(|now| self.store.import(bundle, now)) {
+            Ok(Ok(sets)) => sets.into_iter().find_map(|set| set.refused).map(|error| error.code()),
+            Ok(Err(error)) => Some(error.code()),
+            Err(refusal) => Some(refusal.cause),
+        };
+        if let Some(code) = refused {
+            tracing::warn!(code, "not all of the bundle of collateral can be used");
+        }
     }
 
     /// The host's time in Unix seconds, as far as it is believed (R30).

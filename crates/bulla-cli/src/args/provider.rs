@@ -36,6 +36,9 @@ pub(crate) struct Request {
 pub(crate) enum Provider {
     /// Serve until interrupted
     Serve(Serve),
+    /// Look at a settings file
+    #[command(subcommand)]
+    Config(Config),
 }
 
 #[derive(Debug, Group)]
@@ -43,4 +46,23 @@ pub(crate) struct Serve {
     /// The settings file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Say what a start would refuse, without starting
+    Check(SettingsFile),
+    /// Say of each setting what is in effect, what it means, and the most that a hostile value does
+    Explain(SettingsFile),
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct SettingsFile {
+    /// The settings file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) settings: PathBuf,
+
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }

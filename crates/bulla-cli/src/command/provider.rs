@@ -1,64 +1,14 @@
-//! `bulla provider serve`.
+//! `bulla provider`.
 
-use std::future::{Future, pending};
+mod config;
+mod serve;
 
-use bulla_provider::{Listeners, Provider, Settings, runtime, serve as run};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::Level;
-
-use crate::args::Serve;
+use crate::args::Provider;
 use crate::failure::Failure;
-use crate::{machine, say};
 
-/// Serves until SIGINT or SIGTERM.
-pub(crate) fn serve(options: &Serve) -> Result<(), Failure> {
-    // The level is fixed: the host cannot raise it (R98).
-    tracing_subscriber::fmt()
-        .with_max_level(Level::INFO)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let settings = Settings::load(&options.config)?;
-    let machine = machine::open(Some(&settings.machine))?;
-    let Some(judge) = machine.judge else {
-        return Err(bulla_provider::Error::SignedPolicyNeeded.into());
-    };
-    let provider = Provider::start(machine.tee, judge.collateral, judge.anchor, &settings)?;
-    let identity = provider.identity();
-    if identity.simulated {
-        say::note("SIMULATED machine: the keys of this provider protect nothing");
-    }
-    say::note(format_args!("provider id: {}", hex::encode(identity.measurement)));
-    say::note(format_args!("authority: {}", hex::encode(identity.authority)));
-    say::note(format_args!("root: {}", hex::encode(identity.root_id)));
-
-    let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
-        let interrupted = interrupted();
-        let listeners = Listeners::bind(&settings.listen).await?;
-        if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
-            say::note(format_args!("legacy clients are served on {address}"));
-        }
-        for address in listeners.addresses() {
-            say::note(format_args!("listening on {address}"));
-        }
-        run(provider, listeners, interrupted).await
-    })?;
-    Ok(())
-}
-
-/// Ready at the first SIGINT or SIGTERM from now on, not only from when it is waited for.
-fn interrupted() -> impl Future<Output = ()> {
-    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-    async {
-        let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
-            // Without handlers the signals end the process, which is what is wanted.
-            return pending().await;
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+pub(crate) fn run(subcommand: &Provider) -> Result<(), Failure> {
+    match subcommand {
+        Provider::Serve(options) => serve::serve(options),
+        Provider::Config(subcommand) => config::run(subcommand),
     }
 }

@@ -3,6 +3,7 @@
 
 mod attest;
 mod change;
+mod config;
 mod damage;
 mod evidence;
 mod exec;

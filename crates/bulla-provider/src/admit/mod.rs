@@ -5,7 +5,7 @@ mod legacy;
 mod listen;
 mod places;
 mod tls;
-mod unix;
+pub(crate) mod unix;
 mod vsock;
 
 use std::future::Future;
@@ -49,7 +49,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     if listeners.is_empty() {
-        return Err(Error::Settings("no listener is on".into()));
+        return Err(Error::setting("listen", "no listener is on"));
     }
     let service = Arc::new(Service { provider, work: Work::new() });
     let places = Arc::new(Places::new());

@@ -52,16 +52,22 @@ impl Drop for UnixDoor {
 }
 
 fn clear(path: &Path) -> io::Result<()> {
+    if is_left_over(path)? { fs::remove_file(path) } else { Ok(()) }
+}
+
+/// Whether a socket is there that an ended process has left. Fails where nothing can be put: something answers, or it is no
+/// socket.
+pub(crate) fn is_left_over(path: &Path) -> io::Result<bool> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
     if !there.file_type().is_socket() {
         return Err(io::Error::new(ErrorKind::AlreadyExists, "something else than a socket has this name"));
     }
     match Probe::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
         Err(error) => Err(error),
         Ok(_) => Err(io::Error::new(ErrorKind::AddrInUse, "another process listens there")),
     }

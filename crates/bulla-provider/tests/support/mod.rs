@@ -17,7 +17,7 @@ use bulla_attest::{
 use bulla_crypto::{HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, VerifyingKey, hkdf, sha256};
 use bulla_protocol::v1::{Answer, Challenge, EvidenceKind, Order, Request, Statement};
 use bulla_protocol::{Code, Problem};
-use bulla_provider::{Error, Listen, Listeners, Provider, ProviderIdentity, Settings, serve};
+use bulla_provider::{Error, Listeners, Provider, ProviderIdentity, Settings, serve};
 use bulla_sim::{EnclaveIdentity, Machine, TdDescription};
 use bulla_tee::{KeyRequest, Tee};
 use tempfile::TempDir;
@@ -60,18 +60,17 @@ impl Site {
     }
 
     pub fn settings(&self) -> Settings {
-        Settings {
-            machine: "sim:machine".into(),
-            state_dir: self.state_dir(),
-            listen: Listen {
-                legacy: Some(any_port()),
-                http: Some(any_port()),
-                https: Some(any_port()),
-                unix: Some(self.socket()),
-                unix_mode: None,
-                vsock: None,
-            },
-        }
+        self.settings_with("")
+    }
+
+    /// The same, with further tables.
+    pub fn settings_with(&self, tables: &str) -> Settings {
+        let any = "\"127.0.0.1:0\"";
+        let text = format!(
+            "machine = \"sim:machine\"\n[listen]\nlegacy = {any}\nhttp = {any}\nhttps = {any}\nunix = {:?}\n{tables}",
+            self.socket()
+        );
+        Settings { state_dir: self.state_dir(), ..Settings::from_toml(&text).unwrap() }
     }
 
     pub fn provider(&self) -> Result<Provider, Error> {

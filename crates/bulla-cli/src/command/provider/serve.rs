@@ -1,0 +1,69 @@
+//! `bulla provider serve`.
+
+use std::future::{Future, pending};
+
+use bulla_provider::{Listeners, LogFormat, LogSettings, Provider, Settings, runtime, serve as run};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
+
+use crate::args::Serve;
+use crate::failure::Failure;
+use crate::{machine, say};
+
+/// Serves until SIGINT or SIGTERM.
+pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
+    let settings = Settings::load(&options.config)?;
+    log(&settings.log);
+    let machine = machine::open(Some(&settings.machine))?;
+    let Some(judge) = machine.judge else {
+        return Err(bulla_provider::Error::SignedPolicyNeeded.into());
+    };
+    let provider = Provider::start(machine.tee, judge.collateral, judge.anchor, &settings)?;
+    let identity = provider.identity();
+    if identity.simulated {
+        say::note("SIMULATED machine: the keys of this provider protect nothing");
+    }
+    say::note(format_args!("provider id: {}", hex::encode(identity.measurement)));
+    say::note(format_args!("authority: {}", hex::encode(identity.authority)));
+    say::note(format_args!("root: {}", hex::encode(identity.root_id)));
+
+    let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
+    runtime.block_on(async {
+        let interrupted = interrupted();
+        let listeners = Listeners::bind(&settings.listen).await?;
+        if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
+            say::note(format_args!("legacy clients are served on {address}"));
+        }
+        for address in listeners.addresses() {
+            say::note(format_args!("listening on {address}"));
+        }
+        run(provider, listeners, interrupted).await
+    })?;
+    Ok(())
+}
+
+/// Writes the log to standard error. The level is fixed: the host cannot raise it (R98).
+fn log(settings: &LogSettings) {
+    let log =
+        tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(std::io::stderr).with_ansi(false);
+    match settings.format {
+        LogFormat::Json => log.json().flatten_event(true).init(),
+        _ => log.init(),
+    }
+}
+
+/// Ready at the first SIGINT or SIGTERM from now on, not only from when it is waited for.
+fn interrupted() -> impl Future<Output = ()> {
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async {
+        let [Ok(mut interrupt), Ok(mut terminate)] = signals else {
+            // Without handlers the signals end the process, which is what is wanted.
+            return pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    }
+}
