@@ -7,11 +7,8 @@
 //!
 //! There is no error frame: a refusal closes the connection.
 
-use std::fmt;
-
 use bulla_crypto::{Secret, sha256};
-use serde::de::{Error, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use crate::{BODY_MAX, Code, QUOTE_MAX};
 
@@ -37,19 +34,25 @@ pub fn body_length(prefix: [u8; 4]) -> Result<usize, Code> {
 /// assert_eq!(bulla_protocol::legacy::quote(br#"{"quote":[4,0,255]}"#), Ok(vec![4, 0, 255]));
 /// ```
 pub fn quote(body: &[u8]) -> Result<Vec<u8>, Code> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Request {
-        quote: Numbers,
-    }
     if body.len() > BODY_MAX {
         return Err(Code::TooLarge);
     }
-    let request: Request = serde_json::from_slice(body).map_err(|_| Code::Malformed)?;
-    match request.quote.0 {
-        quote if quote.len() > QUOTE_MAX => Err(Code::TooLarge),
-        quote => Ok(quote),
+    let mut rest = Rest(body);
+    ["{", "\"quote\"", ":", "["].into_iter().try_for_each(|token| rest.token(token))?;
+    let mut quote = Vec::with_capacity(QUOTE_MAX.min(body.len() / 2));
+    if rest.token("]").is_err() {
+        loop {
+            if quote.len() == QUOTE_MAX {
+                return Err(Code::TooLarge);
+            }
+            quote.push(rest.number()?);
+            if rest.token(",").is_err() {
+                break rest.token("]")?;
+            }
+        }
     }
+    rest.token("}")?;
+    rest.end().map(|()| quote)
 }
 
 /// A whole response frame, length included.
@@ -59,7 +62,9 @@ pub fn response(encrypted_key: &[u8], provider_quote: &[u8]) -> Vec<u8> {
         encrypted_key: &'a [u8],
         provider_quote: &'a [u8],
     }
-    let mut frame = vec![0; 4];
+    // Four characters a byte at most, and the names.
+    let mut frame = Vec::with_capacity(64 + 4 * (encrypted_key.len() + provider_quote.len()));
+    frame.extend([0; 4]);
     serde_json::to_writer(&mut frame, &Response { encrypted_key, provider_quote })
         .expect("writing to memory");
     let length = u32::try_from(frame.len() - 4).expect("a quote is far below 4 GiB");
@@ -75,38 +80,51 @@ pub fn derived_key(seal_key: &Secret<16>, mrtd: &[u8; 48], rtmr: &[[u8; 48]; 4])
     Secret::new(sha256(&[seal_key.expose(), mrtd, rtmr0, rtmr1, rtmr2, rtmr3]))
 }
 
-/// A JSON array of bytes, never longer in memory than the limit of a quote and one more.
-struct Numbers(Vec<u8>);
+/// What is left to read of a request (RFC 8259). It knows no more of JSON than the one shape has: a library takes four times
+/// as long for thousands of numbers, and that would be a tenth of what an answer costs.
+struct Rest<'a>(&'a [u8]);
 
-impl<'de> Deserialize<'de> for Numbers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(NumbersVisitor)
-    }
-}
-
-struct NumbersVisitor;
-
-impl<'de> Visitor<'de> for NumbersVisitor {
-    type Value = Numbers;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of numbers of 0 to 255")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Numbers, A::Error> {
-        let mut bytes = Vec::new();
-        while let Some(byte) = numbers.next_element()? {
-            if bytes.len() > QUOTE_MAX {
-                return Err(A::Error::custom("more bytes than a quote has"));
-            }
-            bytes.push(byte);
+impl Rest<'_> {
+    fn space(&mut self) {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.0 {
+            self.0 = rest;
         }
-        Ok(Numbers(bytes))
+    }
+
+    fn token(&mut self, token: &str) -> Result<(), Code> {
+        self.space();
+        self.0 = self.0.strip_prefix(token.as_bytes()).ok_or(Code::Malformed)?;
+        Ok(())
+    }
+
+    /// A number of 0 to 255, without a leading zero. Of a longer one, what is left is no token that can follow.
+    fn number(&mut self) -> Result<u8, Code> {
+        self.space();
+        let digit = |digit: &u8| u16::from(digit - b'0');
+        let (number, rest) = match self.0 {
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {
+                (digit(a) * 100 + digit(b) * 10 + digit(c), rest)
+            }
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', rest @ ..] => (digit(a) * 10 + digit(b), rest),
+            [a @ b'0'..=b'9', rest @ ..] => (digit(a), rest),
+            _ => return Err(Code::Malformed),
+        };
+        self.0 = rest;
+        u8::try_from(number).map_err(|_| Code::Malformed)
+    }
+
+    fn end(mut self) -> Result<(), Code> {
+        self.space();
+        if self.0.is_empty() { Ok(()) } else { Err(Code::Malformed) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     /// B1: zero, one above the limit and the largest length are refused from four bytes alone.
@@ -144,9 +162,38 @@ mod tests {
         ] {
             assert!(quote(body.as_bytes()).is_err(), "{}", &body[..body.len().min(40)]);
         }
+        assert_eq!(quote(too_long.as_bytes()), Err(Code::TooLarge));
         assert_eq!(quote(&[0xFF; 8]), Err(Code::Malformed));
         assert_eq!(quote(b" {\"quote\" : [ 1, 2 ] }\n"), Ok(vec![1, 2]));
         assert_eq!(quote(&vec![b' '; BODY_MAX + 1]), Err(Code::TooLarge));
+    }
+
+    /// What a library for JSON makes of a body.
+    fn as_json(body: &[u8]) -> Option<Vec<u8>> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Request {
+            quote: Vec<u8>,
+        }
+        serde_json::from_slice(body).ok().map(|request: Request| request.quote)
+    }
+
+    proptest! {
+        /// R32, B4: no body is read otherwise than a library for JSON reads it, or panics.
+        #[test]
+        fn bodies_are_read_as_json(
+            bytes in vec(any::<u8>(), 0..40),
+            inserted in "[ \t\n\r0-9.eE+,:{}\\[\\]\"\u{0}\u{b}-]{0,3}",
+            at in any::<Index>(),
+            removed in 0_usize..3,
+        ) {
+            let good = serde_json::to_string(&serde_json::json!({ "quote": bytes })).unwrap();
+            prop_assert_eq!(quote(good.as_bytes()), Ok(bytes));
+            let at = at.index(good.len() + 1);
+            let mut body = good.into_bytes();
+            body.splice(at..(at + removed).min(body.len()), inserted.bytes());
+            prop_assert_eq!(quote(&body).ok(), as_json(&body), "{}", String::from_utf8_lossy(&body));
+        }
     }
 
     /// The formula over sequential bytes, computed apart with `hashlib`.
