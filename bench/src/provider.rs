@@ -14,7 +14,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
 };
-use bulla_crypto::{HpkePrivateKey, Info, Kem, Role};
+use bulla_crypto::{HpkePrivateKey, Info, Kem, Role, sealed_box};
 use bulla_sim::{EnclaveIdentity, Machine};
 use bulla_tee::sgx::arch::Targetinfo;
 use bulla_tee::{EvidenceKind, ReportData, Tee};
@@ -88,6 +88,9 @@ fn primitives(effort: &Effort, machine: &Machine) -> f64 {
             }),
             Subject::new("sealed box of 32 bytes (crypto_box)", || {
                 guest.seal(&mut crypto_box::aead::OsRng, &[7; 32]).unwrap();
+            }),
+            Subject::new("sealed box of 32 bytes (bulla)", || {
+                sealed_box(classical.public_key(), &[7; 32]).unwrap();
             }),
             Subject::new("HPKE seal of 32 bytes, X25519", || seal(&classical)),
             Subject::new("HPKE seal of 32 bytes, X-Wing", || seal(&hybrid)),

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use hpke::aead::{AeadCtxR, AeadCtxS, AesGcm256};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::{Kem as KemOf, X25519HkdfSha256, XWing};
@@ -357,17 +356,40 @@ fn public_key<K: KemOf>(bytes: &[u8]) -> Result<K::PublicKey, HpkeError> {
 
 /// Below 2^255 - 19, top bit clear.
 fn is_canonical(bytes: &[u8; X25519_LEN]) -> bool {
-    let mut prime = [0xFF; 32];
-    (prime[0], prime[31]) = (0xED, 0x7F);
-    bytes.iter().rev().lt(prime.iter().rev())
+    bytes.iter().rev().lt(ends(0xED, 0xFF, 0x7F).iter().rev())
 }
 
-/// A point of low order gives an all-zero secret with every private key (RFC 7748, section 6.1), which AWS-LC refuses. No
-/// other point does with any: a clamped scalar is 8 times a number below the prime orders of curve and twist.
+/// Whether a point gives an all-zero secret with every private key (RFC 7748, section 6.1). No other does with any: a clamped
+/// scalar is 8 times a number below the prime orders of curve and twist.
 fn is_low_order(point: &[u8; X25519_LEN]) -> bool {
-    let any =
-        PrivateKey::from_private_key(&X25519, &[1; X25519_LEN]).expect("every 32 bytes are a private key");
-    agreement::agree(&any, UnparsedPublicKey::new(&X25519, point), (), |_| Ok(())).is_err()
+    let mut point = *point;
+    point[31] &= 0x7F; // which X25519 ignores
+    LOW_ORDER.contains(&point)
+}
+
+/// Every encoding below 2^255 of the points whose order divides 8, on curve and twist: 0, 1, p - 1 and the two of order 8; p
+/// and p + 1 are 0 and 1 once more.
+const LOW_ORDER: [[u8; X25519_LEN]; 7] = [
+    [0; X25519_LEN],
+    ends(1, 0, 0),
+    ends(0xEC, 0xFF, 0x7F),
+    ends(0xED, 0xFF, 0x7F),
+    ends(0xEE, 0xFF, 0x7F),
+    [
+        0xE0, 0xEB, 0x7A, 0x7C, 0x3B, 0x41, 0xB8, 0xAE, 0x16, 0x56, 0xE3, 0xFA, 0xF1, 0x9F, 0xC4, 0x6A, 0xDA,
+        9, 0x8D, 0xEB, 0x9C, 0x32, 0xB1, 0xFD, 0x86, 0x62, 5, 0x16, 0x5F, 0x49, 0xB8, 0,
+    ],
+    [
+        0x5F, 0x9C, 0x95, 0xBC, 0xA3, 0x50, 0x8C, 0x24, 0xB1, 0xD0, 0xB1, 0x55, 0x9C, 0x83, 0xEF, 0x5B, 4,
+        0x44, 0x5C, 0xC4, 0x58, 0x1C, 0x8E, 0x86, 0xD8, 0x22, 0x4E, 0xDD, 0xD0, 0x9F, 0x11, 0x57,
+    ],
+];
+
+/// The bytes of a number: the lowest, all between, and the highest.
+const fn ends(first: u8, between: u8, last: u8) -> [u8; X25519_LEN] {
+    let mut bytes = [between; X25519_LEN];
+    (bytes[0], bytes[X25519_LEN - 1]) = (first, last);
+    bytes
 }
 
 /// Feeds a [`RandomSource`] to a library that cannot be told of failure; whoever used it looks at `failed` afterwards.
@@ -401,20 +423,12 @@ impl TryCryptoRng for Draws<'_> {}
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
     use proptest::prelude::*;
 
     use super::*;
 
     const KEMS: [Kem; 2] = [Kem::X25519, Kem::XWing];
-
-    /// Zero, one, the two points of order 8, p-1: canonical, and of low order.
-    const LOW_ORDER: [&str; 5] = [
-        "0000000000000000000000000000000000000000000000000000000000000000",
-        "0100000000000000000000000000000000000000000000000000000000000000",
-        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
-        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
-        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    ];
 
     fn key(kem: Kem) -> HpkePrivateKey {
         HpkePrivateKey::generate(kem).unwrap()
@@ -427,9 +441,8 @@ mod tests {
     /// R41, B20: points of low order and every kind of non-canonical encoding, alone and as a part of X-Wing.
     #[test]
     fn low_order_and_non_canonical_keys_are_refused() {
-        let mut bad: Vec<_> = LOW_ORDER.iter().map(|point| hex::decode(point).unwrap()).collect();
-        bad.push(hex::decode("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f").unwrap());
-        bad.push(hex::decode("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f").unwrap());
+        let mut bad: Vec<_> = LOW_ORDER.map(Vec::from).to_vec();
+        bad.push(ends(0xEF, 0xFF, 0x7F).to_vec());
         bad.push(vec![0xFF; 32]);
         let mut high_bit = key(Kem::X25519).public_key().as_bytes().to_vec();
         high_bit[31] |= 0x80;
@@ -443,6 +456,37 @@ mod tests {
                 assert_eq!(result, Err(HpkeError::BadPublicKey), "{}", hex::encode(point));
             }
             assert!(HpkePublicKey::from_bytes(kem, &with_point(good.as_bytes(), &base_point)).is_ok());
+        }
+    }
+
+    /// R41: AWS-LC refuses to agree on zero, and so says of any point whether it is of low order.
+    fn gives_zero(point: &[u8; X25519_LEN]) -> bool {
+        let any = PrivateKey::from_private_key(&X25519, &[1; X25519_LEN]).unwrap();
+        agreement::agree(&any, UnparsedPublicKey::new(&X25519, point), (), |_| Ok(())).is_err()
+    }
+
+    /// R41, B20: the list is complete, as far as neighbours, other encodings and chance can tell, and holds nothing else.
+    #[test]
+    fn points_of_low_order_are_those_that_give_zero() {
+        for listed in LOW_ORDER {
+            for bit in 0..256 {
+                let mut point = listed;
+                assert!(is_low_order(&point) && gives_zero(&point));
+                point[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(is_low_order(&point), gives_zero(&point), "{}", hex::encode(point));
+            }
+        }
+        for small in 0..=255 {
+            for point in [ends(small, 0, 0), ends(small, 0xFF, 0x7F), ends(small, 0xFF, 0xFF)] {
+                assert_eq!(is_low_order(&point), gives_zero(&point), "{}", hex::encode(point));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_other_point_is_of_low_order(point in any::<[u8; X25519_LEN]>()) {
+            prop_assert!(!is_low_order(&point) && !gives_zero(&point));
         }
     }
 
@@ -486,7 +530,7 @@ mod tests {
             let (key, info) = (key(kem), Info::new("test"));
             let sealed = key.public_key().seal(&info, b"", b"secret").unwrap();
             for point in LOW_ORDER {
-                let encapsulated_key = with_point(&sealed.encapsulated_key, &hex::decode(point).unwrap());
+                let encapsulated_key = with_point(&sealed.encapsulated_key, &point);
                 let bad = Some(HpkeError::BadEncapsulatedKey);
                 assert_eq!(key.export(&info, &encapsulated_key, b"").err(), bad);
                 assert_eq!(

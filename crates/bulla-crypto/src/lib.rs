@@ -1,6 +1,6 @@
 //! Floor 0 of bulla: secrets that stay secret, and the few cryptographic operations that everything above is built from.
 //!
-//! Everything computes on [aws-lc-rs](https://docs.rs/aws-lc-rs), except HPKE and secret sharing, which it does not offer.
+//! Everything computes on [aws-lc-rs](https://docs.rs/aws-lc-rs), except HPKE, sealed boxes and secret sharing, which it does not offer.
 //! Nothing here knows machines, files or the network.
 //!
 //! Without the default feature `aws-lc` only the types and traits remain: [`Class`], [`Secret`], [`SecretBytes`],
@@ -37,6 +37,8 @@ mod kdf;
 #[cfg(feature = "aws-lc")]
 mod mac;
 #[cfg(feature = "aws-lc")]
+mod sealed_box;
+#[cfg(feature = "aws-lc")]
 pub mod sharing;
 #[cfg(feature = "aws-lc")]
 mod signature;
@@ -58,5 +60,7 @@ pub use mac::{hmac, hmac_verify};
 pub use random::SystemRandom;
 #[cfg(feature = "aws-lc")]
 pub use role::Role;
+#[cfg(feature = "aws-lc")]
+pub use sealed_box::sealed_box;
 #[cfg(feature = "aws-lc")]
 pub use signature::{BadSignature, SigningKey, VerifyingKey};
