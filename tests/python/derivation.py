@@ -36,13 +36,25 @@ def encode(label, parts=()):
     return prefixed(label.encode()) + b"".join(named)
 
 
-def root_of(machine_key, kind, request):
-    parts = [("custody", b"hardware"), ("kind", kind.encode()), ("request", request)]
-    return hkdf(machine_key, encode("bulla/provider/root/v1", parts), 32)
+def root_of(case):
+    parts = [
+        ("custody", case["custody"].encode()),
+        ("authority", bytes.fromhex(case["authority"])),
+        ("epoch", case["epoch"].to_bytes(4, "big")),
+    ]
+    if case["custody"] == "hardware":
+        parts += [("kind", case["kind"].encode()), ("request", bytes.fromhex(case["request"]))]
+    else:
+        parts += [("ring", bytes.fromhex(case["ring"])), ("key", bytes.fromhex(case["key"]))]
+    return hkdf(bytes.fromhex(case["secret"]), encode("bulla/provider/root/v1", parts), 32)
 
 
 def root_id(root):
     return hkdf(root, encode("bulla/provider/root-id/v1"), 16)
+
+
+def commitment(root):
+    return hkdf(root, encode("bulla/provider/root-commitment/v1"), 32)
 
 
 def legacy_seal_key(root):
@@ -82,9 +94,10 @@ def info_v1(case):
 def expected(vectors):
     """Yields name, value in the file, value computed here."""
     for case in vectors["roots"]:
-        root = root_of(bytes.fromhex(case["machine_key"]), case["kind"], bytes.fromhex(case["request"]))
+        root = root_of(case)
         yield case["name"] + ": root", case["root"], root
         yield case["name"] + ": root id", case["root_id"], root_id(root)
+        yield case["name"] + ": commitment", case["commitment"], commitment(root)
         yield case["name"] + ": legacy seal key", case["legacy_seal_key"], legacy_seal_key(root)
     for case in vectors["keys"]:
         info = info_v1(case)

@@ -16,6 +16,7 @@ import pathlib
 import sys
 import tomllib
 
+AUTHORITY = hashlib.sha256(b"bulla development authority").digest()
 REGISTERS = ["MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER", "MROWNERCONFIG", "MRSERVICETD"]
 INIT, DEBUG, MODE64BIT, KSS = 1, 2, 4, 0x80
 SEAL = 4
@@ -147,7 +148,13 @@ def machine_tag(executable, folder, request):
 def root_of(executable, folder, kind, request):
     fields = sgx_request(request)
     machine_key = egetkey(load(f"{folder}/machine.toml"), Enclave(executable, folder), fields)
-    parts = [("custody", b"hardware"), ("kind", kind.encode()), ("request", request)]
+    parts = [
+        ("custody", b"hardware"),
+        ("authority", AUTHORITY),
+        ("epoch", big(1, 4)),
+        ("kind", kind.encode()),
+        ("request", request),
+    ]
     root = hkdf(machine_key, info("bulla/provider/root/v1", parts), 32)
     return root, hkdf(root, info("bulla/provider/root-id/v1"), 16)
 
@@ -177,7 +184,7 @@ def v1(root, root_id, guest, path, purpose, length):
         ("algorithm", b"hkdf-sha256"),
         ("length", big(length, 2)),
         ("root id", root_id),
-        ("authority", hashlib.sha256(b"bulla development authority").digest()),
+        ("authority", AUTHORITY),
         ("policy name", b"strict"),
         ("policy version", big(1, 4)),
         ("binding", b"measurement"),
@@ -194,8 +201,9 @@ def v1(root, root_id, guest, path, purpose, length):
 
 def main():
     what, executable, folder, path, *rest = sys.argv[1:]
-    record = load(path)
-    assert (record["version"], record["kind"]) == (1, "sim")
+    recorded = load(path)
+    (record,) = recorded["epoch"]
+    assert (recorded["version"], record["number"], record["kind"]) == (1, 1, "sim")
     request = bytes.fromhex(record["request"])
     tag = machine_tag(executable, folder, request)
     if what == "fit":

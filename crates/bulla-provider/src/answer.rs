@@ -54,7 +54,8 @@ impl Provider {
         colocate::one_machine(&proof.platform, &claims.platform)?;
         let guest = authorize::legacy_guest(&claims)?;
         let to = authorize::legacy_key(&claims)?;
-        let seal_key = regime.roots.current().legacy_seal_key();
+        let root = regime.roots.first().ok_or(Refusal::new(Code::UnknownRoot, "root.first_retired"))?;
+        let seal_key = root.legacy_seal_key();
         let key = legacy::derived_key(&seal_key, &guest.mrtd, &guest.rtmr);
         let sealed_box = wrap::sealed_box(&key, &to)?;
         let own_quote = sign::legacy_quote(&regime.own, &proof, &sealed_box)?;

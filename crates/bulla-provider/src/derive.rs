@@ -55,7 +55,6 @@ mod tests {
 
     use bulla_crypto::Secret;
     use bulla_protocol::legacy;
-    use bulla_tee::DerivedKey;
 
     use super::*;
 
@@ -68,12 +67,22 @@ mod tests {
 
     #[derive(Deserialize)]
     struct RootVector {
-        machine_key: String,
-        kind: String,
-        request: String,
+        #[serde(flatten)]
+        custody: CustodyVector,
+        authority: String,
+        epoch: u32,
+        secret: String,
         root: String,
         root_id: String,
+        commitment: String,
         legacy_seal_key: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(tag = "custody", rename_all = "lowercase")]
+    enum CustodyVector {
+        Hardware { kind: String, request: String },
+        Keyring { ring: String, key: String },
     }
 
     #[derive(Deserialize)]
@@ -116,17 +125,25 @@ mod tests {
     }
 
     fn root(hex: &str) -> Root {
-        Root::from_secret(Secret::new(bytes(hex)))
+        Root::from_secret(1, Secret::new(bytes(hex)))
     }
 
     /// R12: the bytes are those of the committed vectors, which `tests/python/derivation.py` of the workspace computes by itself.
     #[test]
     fn roots_are_those_of_the_vectors() {
         for vector in vectors().roots {
-            let machine_key = DerivedKey::new(hex::decode(vector.machine_key).unwrap());
-            let root = Root::new(&machine_key, &vector.kind, &hex::decode(vector.request).unwrap());
+            let (secret, authority) = (hex::decode(vector.secret).unwrap(), bytes(&vector.authority));
+            let root = match vector.custody {
+                CustodyVector::Hardware { kind, request } => {
+                    Root::hardware(&authority, vector.epoch, &kind, &hex::decode(request).unwrap(), &secret)
+                }
+                CustodyVector::Keyring { ring, key } => {
+                    Root::keyring(&authority, vector.epoch, &bytes(&ring), &bytes(&key), &secret)
+                }
+            };
             assert_eq!(hex::encode(root.key().expose()), vector.root);
             assert_eq!(hex::encode(root.id()), vector.root_id);
+            assert_eq!(hex::encode(root.commitment()), vector.commitment);
             assert_eq!(hex::encode(root.legacy_seal_key().expose()), vector.legacy_seal_key);
         }
     }

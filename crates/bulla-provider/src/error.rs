@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use bulla_crypto::{Class, EntropyFailure};
 
+use crate::CustodyError;
+
 /// Why a provider does not start or ends. No request can cause one of these (R53).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +85,17 @@ pub enum Error {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// Roots are not opened, changed or given away.
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
+
+    /// What was remembered of collateral is of no use.
+    #[error("what collateral may not be older than is not known: {0}")]
+    Collateral(#[source] bulla_attest::Error),
+
+    /// A sealed file of the state.
+    #[error(transparent)]
+    Sealed(#[from] bulla::Error),
 
     /// The local system failed.
     #[error("{what}: {source}")]
@@ -112,6 +125,9 @@ impl Error {
             Self::OtherRoot { .. } => "state.other_root",
             Self::Locked { .. } => "state.locked",
             Self::Tls(_) => "provider.tls",
+            Self::Custody(error) => error.code(),
+            Self::Collateral(error) => error.code(),
+            Self::Sealed(error) => error.code(),
             Self::Io { .. } => "io",
             Self::Entropy(_) => "entropy.failure",
         }
@@ -126,6 +142,9 @@ impl Error {
             Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
             Self::Locked { .. } => Class::Unavailable,
             Self::Tls(_) | Self::Io { .. } | Self::Entropy(_) => Class::Other,
+            Self::Custody(error) => error.class(),
+            Self::Collateral(error) => error.class(),
+            Self::Sealed(error) => error.class(),
         }
     }
 

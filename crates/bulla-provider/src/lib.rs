@@ -48,6 +48,7 @@ mod authorize;
 mod challenge;
 mod clock;
 mod colocate;
+#[allow(dead_code, reason = "handover and recovery follow")]
 mod custody;
 mod derive;
 mod error;
@@ -64,6 +65,7 @@ mod work;
 mod wrap;
 
 pub use admit::{Listeners, serve};
+pub use custody::CustodyError;
 pub use error::Error;
 pub use policy::DEVELOPMENT_AUTHORITY;
 pub use provider::{Provider, ProviderIdentity};

@@ -5,6 +5,7 @@
 
 use bulla_crypto::sha256;
 
+use crate::custody::Terms;
 use crate::{Error, Settings};
 
 /// The authority of every provider on a simulated machine: the SHA-256 of `bulla development authority`, so that nobody
@@ -37,6 +38,8 @@ pub(crate) struct Policy {
     pub(crate) appraisal: bulla_attest::Policy,
     /// Whether evidence must be that of a simulated machine, or must not.
     pub(crate) simulated: bool,
+    /// Where roots are kept, and who may have them.
+    pub(crate) terms: Terms,
 }
 
 impl Policy {
@@ -58,6 +61,7 @@ impl Policy {
             authority: DEVELOPMENT_AUTHORITY,
             appraisal: bulla_attest::Policy::strict().allow_simulated(),
             simulated: true,
+            terms: Terms::hardware(),
         }
     }
 }

@@ -8,7 +8,7 @@ use bulla_crypto::SigningKey;
 use bulla_tee::{Identity, Tee, is_simulated};
 
 use crate::challenge::Challenges;
-use crate::custody::State;
+use crate::custody::{Custody, Roots};
 use crate::policy::Policy;
 use crate::record::{self, Record};
 use crate::regime::Regime;
@@ -18,12 +18,14 @@ use crate::{Error, Settings};
 /// A provider that has its root and knows who it is. [`serve`](crate::serve) makes it answer.
 pub struct Provider {
     regime: RwLock<Arc<Regime>>,
+    tee: Arc<dyn Tee>,
+    key: Arc<SigningKey>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) challenges: Challenges,
     pub(crate) record: Record,
+    /// Keeps other instances away, too.
+    pub(crate) custody: Custody,
     measurement: [u8; 32],
-    /// Keeps other instances away.
-    _state: State,
 }
 
 /// What clients pin: public, for the line that a provider prints when it starts.
@@ -57,6 +59,17 @@ impl Provider {
         anchor: TrustAnchor,
         settings: &Settings,
     ) -> Result<Self, Error> {
+        Self::start_under(Policy::of(settings)?, tee, collateral, anchor, settings)
+    }
+
+    /// As [`start`](Self::start), under a policy.
+    pub(crate) fn start_under(
+        policy: Policy,
+        tee: Arc<dyn Tee>,
+        collateral: Arc<dyn CollateralSource>,
+        anchor: TrustAnchor,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let measurement = match tee.identity()? {
             Identity::Sgx(enclave) if !is_simulated(&enclave.cpusvn) => {
                 return Err(Error::SignedPolicyNeeded);
@@ -66,14 +79,14 @@ impl Provider {
             Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
             _ => return Err(Error::NotAnEnclave("machine of another kind")),
         };
-        let policy = Policy::of(settings)?;
         let collateral = settings.collateral.open(collateral)?;
-        let state = State::open(&settings.state_dir)?;
-        let roots = state.roots(tee.as_ref())?;
-        let record = Record::open(&state.path(record::FILE), &policy, roots.current())?;
-        let sources = Arc::new(Sources::new(anchor, collateral));
+        let state_dir = &settings.state_dir;
+        let (custody, roots) = Custody::open(&tee, state_dir, &policy)?;
+        let record = Record::open(&state_dir.join(record::FILE), &policy, roots.current())?;
+        let sources = Arc::new(Sources::new(anchor, collateral, custody.memory())?);
         let key = Arc::new(SigningKey::generate()?);
-        let regime = Regime::new(tee, Arc::clone(&sources), key, policy, roots);
+        let regime =
+            Regime::new(Arc::clone(&tee), Arc::clone(&sources), Arc::clone(&key), Arc::new(policy), roots);
         if let Err(refusal) = regime.own.proof() {
             let (code, cause) = (refusal.code.as_str(), refusal.cause);
             tracing::error!(
@@ -83,7 +96,7 @@ impl Provider {
             );
         }
         let (regime, challenges) = (RwLock::new(Arc::new(regime)), Challenges::new()?);
-        Ok(Self { regime, sources, challenges, record, measurement, _state: state })
+        Ok(Self { regime, tee, key, sources, challenges, record, custody, measurement })
     }
 
     /// What clients pin.
@@ -96,6 +109,13 @@ impl Provider {
             policy_digest: policy.digest,
             simulated: policy.simulated,
         }
+    }
+
+    /// Answers under other roots from now on; what is being answered ends under those that it began with.
+    pub(crate) fn replace_roots(&self, roots: Roots) {
+        let mut present = self.regime.write().unwrap_or_else(PoisonError::into_inner);
+        let (tee, sources, key) = (Arc::clone(&self.tee), Arc::clone(&self.sources), Arc::clone(&self.key));
+        *present = Arc::new(Regime::new(tee, sources, key, Arc::clone(&present.policy), roots));
     }
 
     /// Under what this provider answers now. A walk takes it once.

@@ -13,7 +13,7 @@ use crate::verify::{Judge, Sources};
 /// Under what the provider answers. It is never changed: a new policy or a new root is a new regime, and a walk ends under
 /// the one that it began under.
 pub(crate) struct Regime {
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) roots: Roots,
     pub(crate) judge: Arc<Judge>,
     pub(crate) own: Own,
@@ -24,7 +24,7 @@ impl Regime {
         tee: Arc<dyn Tee>,
         sources: Arc<Sources>,
         key: Arc<SigningKey>,
-        policy: Policy,
+        policy: Arc<Policy>,
         roots: Roots,
     ) -> Self {
         let judge = Arc::new(Judge::new(sources, &policy));

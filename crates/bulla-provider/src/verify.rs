@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulla_attest::collateral::{Bundle, Minimum, Store};
+use bulla_attest::collateral::{Bundle, FloorMemory, Minimum, Store};
 use bulla_attest::{Claims, CollateralId, Error, Remote, TrustAnchor, Verifier};
 use bulla_protocol::Code;
 
@@ -21,10 +21,17 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// What cannot be used of a bundle is said and left out: it makes no start worse than none would be.
-    pub(crate) fn new(anchor: TrustAnchor, from: Collateral) -> Self {
+    /// `memory` keeps the floor across restarts (R29).
+    pub(crate) fn new(
+        anchor: TrustAnchor,
+        from: Collateral,
+        memory: Arc<dyn FloorMemory>,
+    ) -> Result<Self, crate::Error> {
         let minimum = Minimum::release(&anchor);
         let verifier = Verifier::new(anchor);
-        let mut store = Store::in_memory(verifier.clone(), minimum);
+        let mut store = Store::in_memory(verifier.clone(), minimum)
+            .with_floor_memory(memory)
+            .map_err(crate::Error::Collateral)?;
         if let Some(source) = from.source {
             store = store.with_source(source);
         }
@@ -35,7 +42,7 @@ impl Sources {
         if let Some(bundle) = from.bundle {
             sources.import(&bundle);
         }
-        sources
+        Ok(sources)
     }
 
     fn import(&self, bundle: &Bundle) {

@@ -120,7 +120,7 @@ impl KeyRequest {
     }
 
     /// The CPUSVN that the key is for, where the request names it.
-    pub(crate) fn cpusvn(&self) -> Option<&[u8; 16]> {
+    pub fn cpusvn(&self) -> Option<&[u8; 16]> {
         self.sgx().map(|request| &request.cpusvn)
     }
 

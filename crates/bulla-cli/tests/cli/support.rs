@@ -113,8 +113,12 @@ impl Bulla {
     pub fn set(&self, file: &str, key: &str, value: &str) {
         let text = self.text(file);
         let is_it = |line: &&str| line.split(" =").next() == Some(key);
-        let others: Vec<_> = text.lines().filter(|line| !is_it(line)).collect();
-        self.write(file, format!("{key} = {value}\n{}\n", others.join("\n")));
+        let new = format!("{key} = {value}");
+        // Where it stands, since it may be in a section; without one, before all sections.
+        let first = if text.lines().any(|line| is_it(&line)) { "" } else { new.as_str() };
+        let lines = text.lines().map(|line| if is_it(&line) { new.as_str() } else { line });
+        let lines: Vec<_> = [first].into_iter().filter(|line| !line.is_empty()).chain(lines).collect();
+        self.write(file, format!("{}\n", lines.join("\n")));
     }
 
     /// The value of a key of such a file, as it stands there.

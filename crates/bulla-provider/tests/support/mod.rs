@@ -95,11 +95,14 @@ impl Site {
     pub fn root(&self) -> Secret<32> {
         let record: toml::Table =
             fs::read_to_string(self.state_dir().join("root.request")).unwrap().parse().unwrap();
+        let record = &record["epoch"][0];
         let bytes = hex::decode(record["request"].as_str().unwrap()).unwrap();
         let kind = record["kind"].as_str().unwrap();
         let machine_key = self.enclave().derive(&KeyRequest::decode(kind, &bytes).unwrap()).unwrap();
         let info = Info::new("bulla/provider/root/v1")
             .part("custody", b"hardware")
+            .part("authority", &bulla_provider::DEVELOPMENT_AUTHORITY)
+            .part("epoch", &[0, 0, 0, 1])
             .part("kind", kind.as_bytes())
             .part("request", &bytes);
         hkdf(machine_key.expose(), b"", &info)
