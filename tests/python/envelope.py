@@ -42,6 +42,7 @@ import hashlib
 import hmac
 import json
 import pathlib
+import re
 import struct
 import sys
 
@@ -335,11 +336,12 @@ TDX_REGISTERS = ("MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROW
 
 
 def is_tdx_provider(fields):
-    if len(fields) != 6:
+    if not 6 <= len(fields) <= 7:
         return False
-    root_id, provider, authority, path, purpose, registers = fields
+    root_id, provider, authority, path, purpose, registers = fields[:6]
     return (
-        is_bytes(root_id, 16)
+        all(is_guest_binding(binding) for binding in fields[6:])
+        and is_bytes(root_id, 16)
         and is_bytes(provider, 32)
         and is_bytes(authority, 32)
         and type(path) is str
@@ -348,6 +350,26 @@ def is_tdx_provider(fields):
         and len(registers) == len(TDX_REGISTERS)
         and all(is_bytes(register, 48) for register in registers)
         and registers[0] != bytes(48)
+    )
+
+
+def is_guest_binding(binding):
+    """What a key of a guest's provider is bound to, where it is not the measurement."""
+    if type(binding) is not list or len(binding) < 2:
+        return False
+    kind, *terms = binding
+    if kind == 2:
+        owner, *terms = terms
+        if not is_bytes(owner, 32) or owner == bytes(32):
+            return False
+    if kind not in (1, 2) or len(terms) != 2:
+        return False
+    name, version = terms
+    return (
+        type(name) is str
+        and re.fullmatch("[A-Za-z0-9._-]{1,64}", name) is not None
+        and type(version) is int
+        and 0 <= version < 1 << 32
     )
 
 
@@ -431,7 +453,7 @@ class Machine:
         require(kind == self.kind, "machine.wrong_backend")
         if kind == "sgx":
             self.judge_sgx(dict(zip(SGX_FIELDS, fields)), floor)
-        elif fields[5] != [self.bytes(name, 48) for name in TDX_REGISTERS]:
+        elif len(fields) == 6 and fields[5] != [self.bytes(name, 48) for name in TDX_REGISTERS]:
             raise Refused("machine.other_identity")
         return self.key
 

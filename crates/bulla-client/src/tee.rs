@@ -2,8 +2,8 @@
 
 use bulla_protocol::Code;
 use bulla_tee::{
-    DerivedKey, Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Mismatch, PlatformState,
-    Policy, ProviderRequest, ReportData, Tee, is_simulated,
+    DerivedKey, Error, Evidence, EvidenceKind, GuestBinding, GuestRegisters, Identity, KeyRequest, Mismatch,
+    PlatformState, Policy, ProviderRequest, ReportData, Tee, is_simulated,
 };
 
 use crate::client::{Grant, tdx};
@@ -86,6 +86,7 @@ impl Tee for ProviderTee {
             path: PATH.into(),
             purpose: PURPOSE.into(),
             guest: GuestRegisters::from(guest.as_ref()),
+            binding: GuestBinding::Measurement,
         }));
         if is_simulated(&guest.tee_tcb_svn) {
             return Ok((KeyRequest::Simulated(Box::new(request)), key));

@@ -14,6 +14,7 @@
 //! Nothing here knows the network, the files of bulla or a cryptographic library; it is blocking and reads no clock.
 
 mod anchor;
+mod binding;
 mod error;
 mod evidence;
 mod floor;
@@ -29,6 +30,7 @@ pub mod snp;
 pub mod tdx;
 
 pub use anchor::{Anchor, Freshness, Reading};
+pub use binding::GuestBinding;
 /// The 64 bytes that a piece of evidence carries: always a role-tagged hash, never bytes that a caller chose.
 pub use bulla_crypto::RoleHash as ReportData;
 /// The key that a machine derived: 16 bytes from SGX, 32 from the others. Only ever input to a key derivation (R10).

@@ -27,6 +27,9 @@ pub enum Doubt {
     Cpusvn,
     /// The guest would have other ATTRIBUTES, and which of them enter a key is for the key provider to say.
     Attributes,
+    /// The key is not bound to the guest's measurement, and whether another guest may have it is for the key provider to say,
+    /// by its owner's manifest or the register policy.
+    Entitlement,
 }
 
 /// What is known of a machine besides the registers of what runs on it: its keys, and its CPUSVN.
@@ -176,6 +179,7 @@ impl Doubt {
             Self::MachineKeys => "machine keys",
             Self::Cpusvn => "CPUSVN",
             Self::Attributes => "ATTRIBUTES",
+            Self::Entitlement => "entitlement",
         }
     }
 }
@@ -187,6 +191,9 @@ impl fmt::Display for Doubt {
             Self::MachineKeys => "the machine may get other keys, and those of now are then gone",
             Self::Attributes => {
                 "a key provider gives a guest with other ATTRIBUTES, such as DEBUG, another key or none"
+            }
+            Self::Entitlement => {
+                "another guest has the key only by a manifest of the owner's, or with the registers that are bound"
             }
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"

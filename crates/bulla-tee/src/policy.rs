@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Error;
 use crate::sgx::arch::{
     KEYPOLICY_CONFIGID, KEYPOLICY_ISVEXTPRODID, KEYPOLICY_ISVFAMILYID, KEYPOLICY_MRENCLAVE,
     KEYPOLICY_MRSIGNER,
 };
+use crate::{Error, GuestBinding};
 
 const LABEL_MAX: usize = 64;
 
@@ -24,18 +24,21 @@ const LABEL_MAX: usize = 64;
 /// # Ok::<(), bulla_tee::Error>(())
 /// ```
 ///
-/// As text, a policy is one of these three:
+/// As text, a policy is one of these:
 ///
 /// | form | means |
 /// |---|---|
 /// | `measurement` | [`Policy::measurement`] |
 /// | `signer:product=N,svn=N,label=TEXT` | [`Policy::signer`] |
 /// | `registers:NAME+NAME…` | those [`Register`]s; with MRSIGNER follow `,product=N,svn=N,label=TEXT` |
+/// | `owner:HEX,product=NAME,svn=N`, `register-policy:NAME,version=N` | [`Policy::guest`], of a TDX guest with a key provider |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The KEYPOLICY bits of the registers.
     keypolicy: u16,
     signer: Option<SignerPolicy>,
+    /// [`GuestBinding::Measurement`] wherever registers are named.
+    guest: GuestBinding,
 }
 
 /// A register that a key can be bound to (Intel SDM vol. 3D, KEYPOLICY).
@@ -69,12 +72,18 @@ pub struct SignerPolicy {
 impl Policy {
     /// Exactly this program: MRENCLAVE, or the bound registers of a TDX guest (R8). The default.
     pub fn measurement() -> Self {
-        Self { keypolicy: KEYPOLICY_MRENCLAVE, signer: None }
+        Self::guest(GuestBinding::Measurement)
     }
 
     /// Every program of this program's signer that `signer` admits.
     pub fn signer(signer: SignerPolicy) -> Self {
-        Self { keypolicy: KEYPOLICY_MRSIGNER, signer: Some(signer) }
+        Self { keypolicy: KEYPOLICY_MRSIGNER, signer: Some(signer), guest: GuestBinding::Measurement }
+    }
+
+    /// What the key provider of a TDX guest binds to. Where that is the measurement, it is [`Policy::measurement`].
+    pub fn guest(binding: GuestBinding) -> Self {
+        let keypolicy = if binding == GuestBinding::Measurement { KEYPOLICY_MRENCLAVE } else { 0 };
+        Self { keypolicy, signer: None, guest: binding }
     }
 
     /// The same, bound to one more register.
@@ -94,12 +103,26 @@ impl Policy {
         self.signer.as_ref()
     }
 
+    /// What it means to the key provider of a TDX guest; none where it names what only enclaves have.
+    pub fn guest_binding(&self) -> Option<&GuestBinding> {
+        let binding = &self.guest;
+        (*self == Self::guest(binding.clone())).then_some(binding)
+    }
+
     /// Refuses what binds too little. Every machine does this before it binds a key.
     ///
     /// # Errors
     /// [`Error::UnderBoundPolicy`] without MRENCLAVE and MRSIGNER (R14), or with MRSIGNER and without product, version and
     /// label (R7); [`Error::InvalidPolicy`] for a label with other characters or a longer one.
     pub fn check(&self) -> Result<(), Error> {
+        if self.guest != GuestBinding::Measurement {
+            if self.guest_binding().is_none() {
+                return Err(Error::InvalidPolicy(
+                    "registers of an enclave and an owner do not go together".into(),
+                ));
+            }
+            return self.guest.check();
+        }
         if !self.selects(Register::MrEnclave) && !self.selects(Register::MrSigner) {
             return Err(Error::UnderBoundPolicy(
                 "it names neither MRENCLAVE nor MRSIGNER, so anyone could open",
@@ -117,7 +140,8 @@ impl Policy {
     /// The policy of a recorded KEYPOLICY, with the signer's terms if it has MRSIGNER.
     pub(crate) fn of_keypolicy(keypolicy: u16, signer: SignerPolicy) -> Self {
         let keypolicy = keypolicy & KEYPOLICY_REGISTERS;
-        Self { keypolicy, signer: (keypolicy & KEYPOLICY_MRSIGNER != 0).then_some(signer) }
+        let signer = (keypolicy & KEYPOLICY_MRSIGNER != 0).then_some(signer);
+        Self { keypolicy, signer, guest: GuestBinding::Measurement }
     }
 
     pub(crate) fn keypolicy(&self) -> u16 {
@@ -188,6 +212,9 @@ pub(crate) fn is_label(text: &str) -> bool {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.guest != GuestBinding::Measurement {
+            return self.guest.fmt(f);
+        }
         let names: Vec<_> = self.registers().map(Register::name).collect();
         let form = match (names.as_slice(), &self.signer) {
             (["MRENCLAVE"], None) => "measurement".to_owned(),
@@ -220,11 +247,13 @@ impl FromStr for Policy {
                 if terms.is_some() && keypolicy & KEYPOLICY_MRSIGNER == 0 {
                     return Err(Error::InvalidPolicy("product, svn and label go with MRSIGNER".into()));
                 }
-                Self { keypolicy, signer: terms.map(str::parse).transpose()? }
+                let signer = terms.map(str::parse).transpose()?;
+                Self { keypolicy, signer, guest: GuestBinding::Measurement }
             }
+            Some(("owner" | "register-policy", _)) => Self::guest(text.parse()?),
             _ => {
-                let forms =
-                    "a policy is `measurement`, `signer:product=N,svn=N,label=TEXT` or `registers:NAME+NAME`";
+                let forms = "a policy is `measurement`, `signer:product=N,svn=N,label=TEXT`, `registers:NAME+NAME`, \
+                             `owner:HEX,product=NAME,svn=N` or `register-policy:NAME,version=N`";
                 return Err(Error::InvalidPolicy(format!("{forms}, and this is {text:?}")));
             }
         };
@@ -326,7 +355,7 @@ mod tests {
         for text in ["registers:CONFIGID", "registers:ISVFAMILYID+ISVEXTPRODID+CONFIGID"] {
             assert_eq!(code(text), "policy.under_bound", "{text}");
         }
-        let policy = Policy { keypolicy: 0, signer: None };
+        let policy = Policy { keypolicy: 0, signer: None, guest: GuestBinding::Measurement };
         let error = policy.check().unwrap_err();
         assert_eq!((error.code(), error.class()), ("policy.under_bound", bulla_crypto::Class::Usage));
     }
@@ -350,6 +379,24 @@ mod tests {
         assert_eq!(code("signer:product=1,svn=2,label="), "policy.under_bound");
         let policy = Policy::measurement().with_register(Register::MrSigner);
         assert_eq!(policy.check().unwrap_err().code(), "policy.under_bound");
+    }
+
+    /// What a provider binds a guest to is a policy of its own, and nothing that an enclave has is added to it.
+    #[test]
+    fn a_guests_binding_is_a_policy() {
+        let text = format!("owner:{},product=wallet,svn=3", "ab".repeat(32));
+        let policy: Policy = text.parse().unwrap();
+        assert_eq!(policy.to_string(), text);
+        assert_eq!(policy.registers().count(), 0);
+        assert_eq!(policy.guest_binding(), Some(&text.parse().unwrap()));
+        assert_eq!(Policy::measurement().guest_binding(), Some(&GuestBinding::Measurement));
+        assert_eq!(code(&text.replace("ab", "00")), "policy.under_bound");
+        for register in [Register::MrEnclave, Register::ConfigId] {
+            let mixed = policy.clone().with_register(register);
+            assert_eq!(mixed.check().unwrap_err().code(), "policy.invalid");
+            assert_eq!(mixed.guest_binding(), None);
+        }
+        assert_eq!("registers:MRENCLAVE+CONFIGID".parse::<Policy>().unwrap().guest_binding(), None);
     }
 
     #[test]

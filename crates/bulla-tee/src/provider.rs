@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::{Error, Mismatch, TdxIdentity};
+use crate::{Error, GuestBinding, Mismatch, TdxIdentity};
 
 /// Which key a TDX guest got from which provider, and for which registers.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -23,9 +23,12 @@ pub struct ProviderRequest {
     /// The key's purpose.
     #[n(4)]
     pub purpose: String,
-    /// The guest that sealed, register by register: the binding `measurement`.
+    /// The guest that sealed, register by register.
     #[n(5)]
     pub guest: GuestRegisters,
+    /// To what of the guest the key is bound. That to the measurement takes no room in the encoding.
+    #[n(6)]
+    pub binding: GuestBinding,
 }
 
 /// The registers of the binding `measurement`. MRSEAM and TCB SVNs are not among them: an update of the TDX module must
@@ -100,10 +103,19 @@ impl ProviderRequest {
         if self.guest.mrtd == [0; 48] {
             return Err(Error::InvalidRequest("the guest's MRTD is zero"));
         }
-        Ok(())
+        self.binding.check().map_err(|_| Error::InvalidRequest("no guest's key is bound to what it names"))
+    }
+
+    /// Whether the provider alone can say if this guest may have the key: it is another one than sealed, and not bound by
+    /// its measurement.
+    pub(crate) fn is_for_the_provider_to_say(&self, identity: &TdxIdentity) -> bool {
+        self.binding != GuestBinding::Measurement && self.guest != GuestRegisters::from(identity)
     }
 
     pub(crate) fn fits(&self, identity: &TdxIdentity) -> Result<(), Error> {
+        if self.binding != GuestBinding::Measurement {
+            return Ok(());
+        }
         let here = GuestRegisters::from(identity);
         for ((register, claimed), (_, found)) in self.guest.named().into_iter().zip(here.named()) {
             Mismatch::check(register, claimed, found)?;

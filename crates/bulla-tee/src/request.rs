@@ -5,7 +5,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use crate::sgx::SgxRequest;
-use crate::{Error, Identity, Outlook, PlatformState, Policy, ProviderRequest};
+use crate::{Doubt, Error, Identity, Outlook, PlatformState, Policy, ProviderRequest};
 
 /// How to get a key again, on the machine that gave it.
 ///
@@ -77,7 +77,7 @@ impl KeyRequest {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Sgx(request) => request.policy(),
-            Self::TdxProvider(_) => Policy::measurement(),
+            Self::TdxProvider(request) => Policy::guest(request.binding.clone()),
             Self::Simulated(request) => request.policy(),
         }
     }
@@ -89,7 +89,14 @@ impl KeyRequest {
     /// version above the current one, [`Error::OtherMachine`], or [`Error::WrongBackend`] for another kind of machine.
     pub fn opens_under(&self, identity: &Identity, platform: &PlatformState) -> Outlook {
         match self.fits(identity) {
-            Ok(()) => platform.outlook(self.cpusvn()),
+            Ok(()) => match (platform.outlook(self.cpusvn()), self.provider(), identity) {
+                (Outlook::Opens, Some(request), Identity::Tdx(guest))
+                    if request.is_for_the_provider_to_say(guest) =>
+                {
+                    Outlook::MayNot(Doubt::Entitlement)
+                }
+                (outlook, ..) => outlook,
+            },
             Err(error) => Outlook::DoesNot(error),
         }
     }
@@ -116,6 +123,15 @@ impl KeyRequest {
             Self::Sgx(request) => Some(request),
             Self::TdxProvider(_) => None,
             Self::Simulated(request) => request.sgx(),
+        }
+    }
+
+    /// The request to a key provider, simulated or not.
+    fn provider(&self) -> Option<&ProviderRequest> {
+        match self {
+            Self::Sgx(_) => None,
+            Self::TdxProvider(request) => Some(request),
+            Self::Simulated(request) => request.provider(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use crate::sgx::SgxRequest;
 use crate::sgx::arch::{Attributes, flags};
-use crate::{GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity};
+use crate::{
+    GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity,
+};
 
 /// An enclave without KSS.
 pub(crate) fn enclave() -> SgxIdentity {
@@ -64,6 +66,7 @@ pub(crate) fn provider() -> ProviderRequest {
         path: "path".into(),
         purpose: "sealing".into(),
         guest: GuestRegisters::from(&guest()),
+        binding: GuestBinding::Measurement,
     }
 }
 

@@ -115,6 +115,28 @@ def machine_openers():
         ("purpose_integer", "a purpose that is a number", {"PURPOSE": 1}),
     ):
         yield of("tdx_" + name, shows, at_machine(GUEST, **fields), reader(GUEST))
+    owner = [2, bytes([1]) * 32, "wallet", 3]
+    for name, shows, binding in (
+        ("number", "a binding that is a number", 1),
+        ("unknown", "an unknown binding", [3, "boot", 1]),
+        ("owner_zero", "an owner of zeros", [2, bytes(32), "wallet", 3]),
+        ("owner_31", "an owner of 31 bytes", [2, bytes([1]) * 31, "wallet", 3]),
+        ("owner_short", "an owner without a version", owner[:3]),
+        ("owner_long", "an owner and a field too many", [*owner, 0]),
+        ("product_empty", "a product without a name", [*owner[:2], "", 3]),
+        ("product_65", "a product of 65 characters", [*owner[:2], "x" * 65, 3]),
+        ("product_space", "a product with a space", [*owner[:2], "a b", 3]),
+        ("svn_33_bits", "a version of 33 bits", [*owner[:3], 1 << 32]),
+        ("name_slash", "a register policy with a slash", [1, "a/b", 1]),
+    ):
+        edit = lambda fields, last=binding: [*fields, last]
+        yield of("tdx_binding_" + name, shows, at_machine(GUEST, edit=edit), reader(GUEST))
+    yield of(
+        "tdx_binding_null",
+        "null for the binding to the measurement",
+        at_machine(GUEST, encode=lambda fields: b"\x87" + cbor.encode(fields)[1:] + b"\xf6"),
+        reader(GUEST),
+    )
     yield of("tdx_short", "a field too few", at_machine(GUEST, edit=cut), reader(GUEST))
     yield of("tdx_long", "a field too many", at_machine(GUEST, edit=longer), reader(GUEST))
 

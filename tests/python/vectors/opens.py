@@ -72,6 +72,14 @@ def machines():
     yield good(
         "tdx_provider", "a TDX guest with its key provider", Writer("tdx_provider", [at_machine(GUEST)]), reader(GUEST)
     )
+    # Another image than the one that sealed: its provider gives it the key, by a manifest or because no bound register differs.
+    next_image = GUEST.description(RTMR3=drawn("rtmr3 of the next image", 48))
+    for name, shows, binding in (
+        ("owner", "a key bound to a product of an owner", [2, drawn("owner", 32), "wallet-2.x_b", (1 << 32) - 1]),
+        ("register_policy", "a key bound to the registers of a register policy", [1, "boot", 0]),
+    ):
+        writer = Writer("tdx_" + name, [at_machine(GUEST, edit=lambda fields, last=binding: [*fields, last])])
+        yield good("tdx_" + name, shows, writer, {**reader(GUEST), "machine": next_image})
     yield good(
         "sgx_and_tdx",
         "two machines of different kinds, opened by the second",

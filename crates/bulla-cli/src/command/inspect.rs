@@ -175,6 +175,7 @@ fn machine(request: &KeyRequest) -> Machine {
                 .map(|(name, value)| (name, hex::encode(value).into()))
                 .collect();
             selectors.extend([
+                ("binding", request.binding.to_string().into()),
                 ("provider", hex::encode(request.provider).into()),
                 ("authority", hex::encode(request.authority).into()),
                 ("root", hex::encode(request.root_id).into()),

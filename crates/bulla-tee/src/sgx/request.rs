@@ -109,6 +109,10 @@ impl SgxRequest {
     pub(crate) fn new(policy: &Policy, identity: &SgxIdentity, keyid: [u8; 32]) -> Result<Self, Error> {
         policy.check()?;
         let keypolicy = policy.keypolicy();
+        if keypolicy == 0 {
+            let what = "bind to the owner of a guest's image or to a register policy";
+            return Err(Error::Unsupported { machine: "an SGX enclave", what });
+        }
         if keypolicy & KEYPOLICY_KSS != 0 && !has_kss(identity) {
             return Err(Error::Unsupported {
                 machine: "an enclave without the KSS attribute",
