@@ -15,5 +15,5 @@ fn the_python_implementation_agrees() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "42 values agree\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "103 values agree\n");
 }

@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// The whole way, in the order of the crate's documentation.
-    pub(crate) fn ask(&self, wanted: &Wanted<'_>) -> Result<Grant, Error> {
+    pub(crate) fn ask(&self, wanted: &Wanted) -> Result<Grant, Error> {
         let connection = Connection::new(&self.address, self.timeout);
         let provider = Provider::judge(&connection.get("/v1/provider")?, &self.judge, &self.pin)?;
         match self.order(&connection, &provider, wanted) {
@@ -110,13 +110,14 @@ impl Client {
         &self,
         connection: &Connection<'_>,
         provider: &Provider,
-        wanted: &Wanted<'_>,
+        wanted: &Wanted,
     ) -> Result<Grant, Error> {
         let draft = Draft::new(wanted, provider, &connection.get("/v1/challenge")?)?;
         let own = self.own_quote(&draft.report_data())?;
         provider.require_machine(&own.platform)?;
         let pending = draft.with_evidence(own.quote);
-        let key = pending.open(&connection.post("/v1/keys", &pending.body())?)?;
+        let keys = pending.open(&connection.post("/v1/keys", &pending.body())?)?;
+        let key = keys.into_iter().next().ok_or(Error::BadAnswer("there is no key in it"))?;
         Ok(Grant { root_id: pending.root_id(), key, guest: own.guest })
     }
 

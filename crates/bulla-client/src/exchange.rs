@@ -9,58 +9,42 @@
 
 use bulla_attest::Platform;
 use bulla_crypto::{EntropyFailure, HpkePrivateKey, HpkeSealed, Kem, SecretBytes, VerifyingKey};
-use bulla_protocol::v1::{self, Answer, Challenge, EvidenceKind, Order, Request, Statement};
+use bulla_protocol::v1::{
+    self, Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
+};
 use bulla_tee::{Identity, ReportData};
 
 use crate::{Clause, Error, Judge, Pin};
 
-/// A key that can be asked for.
-pub(crate) struct Wanted<'a> {
-    path: &'a str,
-    purpose: &'a str,
-    length: u16,
+/// Keys that can be asked for.
+pub(crate) struct Wanted {
+    binding: Binding,
+    instance: Option<String>,
+    keys: Vec<Selector>,
     /// A recorded root, or the one that new keys come from.
     root_id: Option<[u8; 16]>,
 }
 
-impl<'a> Wanted<'a> {
+impl Wanted {
+    /// One key that is bound to the guest's measurement.
     pub(crate) fn new(
-        path: &'a str,
-        purpose: &'a str,
+        path: &str,
+        purpose: &str,
         length: u16,
         root_id: Option<[u8; 16]>,
     ) -> Result<Self, Error> {
-        let wanted = Self { path, purpose, length, root_id };
-        wanted.request([0; 16], [0; 32], [0; 32], Vec::new()).check().map_err(|_| Error::Selectors)?;
-        Ok(wanted)
-    }
-
-    fn request(
-        &self,
-        current_root: [u8; 16],
-        provider_key: [u8; 32],
-        public_key: [u8; 32],
-        challenge: Vec<u8>,
-    ) -> Request {
-        Request {
-            version: v1::VERSION,
-            suite: v1::SUITE_X25519,
-            binding: v1::BINDING_MEASUREMENT.into(),
-            path: self.path.into(),
-            purpose: self.purpose.into(),
-            algorithm: v1::ALGORITHM_HKDF_SHA256.into(),
-            length: self.length,
-            root_id: self.root_id.unwrap_or(current_root),
-            provider_key,
-            public_key,
-            challenge,
-        }
+        let (path, purpose) = (path.into(), purpose.into());
+        let keys = vec![Selector { path, purpose, algorithm: Algorithm::HkdfSha256, length }];
+        v1::check(&Binding::Measurement, None, &keys).map_err(|_| Error::Selectors)?;
+        Ok(Self { binding: Binding::Measurement, instance: None, keys, root_id })
     }
 }
 
 /// The pinned provider, proved by its quote.
 pub(crate) struct Provider {
     statement: Statement,
+    /// The root that new keys come from.
+    current_root: [u8; 16],
     platform: Platform,
 }
 
@@ -80,10 +64,11 @@ impl Provider {
             .require_report_data(statement.report_data().as_bytes())
             .map_err(|_| Error::UncoveredStatement)?;
         require(Clause::Authority, &pin.authority, &statement.authority)?;
+        let current_root = statement.current_root().ok_or(Error::Malformed("a provider's statement"))?.id;
         if let Some(root_id) = &pin.root_id {
-            require(Clause::Root, root_id, &statement.root_id)?;
+            require(Clause::Root, root_id, &current_root)?;
         }
-        Ok(Self { statement, platform: claims.platform })
+        Ok(Self { statement, current_root, platform: claims.platform })
     }
 
     /// R36: what the host says of the machine, the QE ID in a quote's header included, decides nothing.
@@ -108,16 +93,24 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Takes the body of `GET /v1/challenge`, and a fresh one-time key.
-    pub(crate) fn new(wanted: &Wanted<'_>, provider: &'a Provider, body: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn new(wanted: &Wanted, provider: &'a Provider, body: &[u8]) -> Result<Self, Error> {
         let malformed = Error::Malformed("a challenge");
         let Ok(Challenge { challenge, .. }) = serde_json::from_slice(body) else {
             return Err(malformed);
         };
         // Entropy is the one thing that making a key can lack.
-        let key = HpkePrivateKey::generate(Kem::X25519).map_err(|_| Error::Entropy(EntropyFailure))?;
-        let Statement { signing_key, root_id, .. } = &provider.statement;
-        let public_key = key.public_key().as_bytes().try_into().expect("an X25519 key is 32 bytes");
-        let request = wanted.request(*root_id, *signing_key, public_key, challenge);
+        let key = HpkePrivateKey::generate(Kem::XWing).map_err(|_| Error::Entropy(EntropyFailure))?;
+        let request = Request {
+            version: v1::VERSION,
+            suite: v1::SUITE_XWING,
+            binding: wanted.binding.clone(),
+            root_id: wanted.root_id.unwrap_or(provider.current_root),
+            provider_key: provider.statement.signing_key,
+            public_key: key.public_key().as_bytes().into(),
+            challenge,
+            instance: wanted.instance.clone(),
+            keys: wanted.keys.clone(),
+        };
         // Everything else was checked before.
         request.check().map_err(|_| malformed)?;
         Ok(Self { provider, key, request })
@@ -130,7 +123,9 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn with_evidence(self, evidence: Vec<u8>) -> Pending<'a> {
         let Self { provider, key, request } = self;
-        Pending { provider, key, order: Order { request, kind: EvidenceKind::TdxQuote, evidence } }
+        let (manifest, event_log) = (None, None);
+        let order = Order { request, kind: EvidenceKind::TdxQuote, evidence, manifest, event_log };
+        Pending { provider, key, order }
     }
 }
 
@@ -152,26 +147,35 @@ impl Pending<'_> {
         self.order.request.root_id
     }
 
-    /// The key in an answer, after everything about the answer was checked (R39, R41, B21).
-    pub(crate) fn open(&self, body: &[u8]) -> Result<SecretBytes, Error> {
+    /// The keys in an answer, in the order in which they were asked for, after everything about the answer was checked (R39,
+    /// R41, B21).
+    pub(crate) fn open(&self, body: &[u8]) -> Result<Vec<SecretBytes>, Error> {
         let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::Malformed("an answer"))?;
         let Order { request, evidence, .. } = &self.order;
         let statement = &self.provider.statement;
-        let sealed =
-            HpkeSealed { encapsulated_key: answer.encapsulated_key.into(), ciphertext: answer.ciphertext };
+        let sealed = HpkeSealed { encapsulated_key: answer.encapsulated_key, ciphertext: answer.ciphertext };
         VerifyingKey::from_bytes(statement.signing_key)
-            .verify(&Answer::signed(request, evidence, statement, &sealed), &answer.signature)
+            .verify(&Answer::signed(request, evidence, statement, &sealed, &answer.head), &answer.signature)
             .map_err(|_| {
                 Error::BadAnswer(
                     "the provider did not sign it for this request, or it was changed on the way",
                 )
             })?;
-        let key = self.key.open(&request.transport_info(), b"", &sealed).map_err(|_| {
-            Error::BadAnswer("the key in it was not encrypted to this guest for this request")
+        let keys = self.key.open(&request.transport_info(), b"", &sealed).map_err(|_| {
+            Error::BadAnswer("the keys in it were not encrypted to this guest for this request")
         })?;
-        if key.expose().len() != usize::from(request.length) {
-            return Err(Error::BadAnswer("the key in it has not the length that was asked for"));
-        }
-        Ok(key)
+        split(keys.expose(), &request.keys)
+            .ok_or(Error::BadAnswer("the keys in it have not the lengths that were asked for"))
     }
+}
+
+/// The keys that stand one after the other, if they have the right lengths.
+fn split(mut keys: &[u8], selectors: &[Selector]) -> Option<Vec<SecretBytes>> {
+    let mut found = Vec::with_capacity(selectors.len());
+    for selector in selectors {
+        let (key, rest) = keys.split_at_checked(selector.length.into())?;
+        found.push(SecretBytes::new(key.to_vec()));
+        keys = rest;
+    }
+    keys.is_empty().then_some(found)
 }

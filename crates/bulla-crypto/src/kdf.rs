@@ -1,6 +1,6 @@
 //! HKDF with an info string that cannot be misread.
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::hkdf::{Algorithm, HKDF_SHA256, HKDF_SHA384, KeyType, Prk, Salt};
 
 use crate::{Secret, SecretBytes};
 
@@ -46,7 +46,7 @@ impl Info {
 pub fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &Info) -> Secret<N> {
     const { assert!(N <= 255 * 32, "HKDF-SHA-256 gives at most 255 blocks") };
     Secret::fill_with(|okm| {
-        fill(&extract(salt, ikm), info, okm).expect("the length was checked when compiling")
+        fill(&extract(HKDF_SHA256, salt, ikm), info, okm).expect("the length was checked when compiling")
     })
 }
 
@@ -55,12 +55,20 @@ pub fn hkdf<const N: usize>(ikm: &[u8], salt: &[u8], info: &Info) -> Secret<N> {
 /// # Errors
 /// [`TooLong`] for more.
 pub fn hkdf_bytes(ikm: &[u8], salt: &[u8], info: &Info, length: usize) -> Result<SecretBytes, TooLong> {
-    if length > 255 * 32 {
-        return Err(TooLong);
-    }
-    let mut key = vec![0; length];
-    fill(&extract(salt, ikm), info, &mut key)?;
-    Ok(SecretBytes::new(key))
+    to_length(HKDF_SHA256, ikm, salt, info, length)
+}
+
+/// As [`hkdf_bytes()`], with HKDF-SHA-384, which gives at most 12,240 bytes.
+///
+/// # Errors
+/// [`TooLong`] for more.
+pub fn hkdf_sha384_bytes(
+    ikm: &[u8],
+    salt: &[u8],
+    info: &Info,
+    length: usize,
+) -> Result<SecretBytes, TooLong> {
+    to_length(HKDF_SHA384, ikm, salt, info, length)
 }
 
 /// HKDF-Expand alone, for a key that is random as it is (RFC 5869, section 3.3): to `N` bytes, at most 8,160.
@@ -80,17 +88,33 @@ pub fn hkdf_expand<const N: usize>(key: &Secret<32>, info: &Info) -> Secret<N> {
     Secret::fill_with(|okm| fill(&prk, info, okm).expect("the length was checked when compiling"))
 }
 
-fn extract(salt: &[u8], ikm: &[u8]) -> Prk {
-    Salt::new(HKDF_SHA256, salt).extract(ikm)
+fn extract(algorithm: Algorithm, salt: &[u8], ikm: &[u8]) -> Prk {
+    Salt::new(algorithm, salt).extract(ikm)
+}
+
+fn to_length(
+    algorithm: Algorithm,
+    ikm: &[u8],
+    salt: &[u8],
+    info: &Info,
+    length: usize,
+) -> Result<SecretBytes, TooLong> {
+    // Before anything is reserved for it.
+    if length > 255 * KeyType::len(&algorithm) {
+        return Err(TooLong);
+    }
+    let mut key = vec![0; length];
+    fill(&extract(algorithm, salt, ikm), info, &mut key)?;
+    Ok(SecretBytes::new(key))
 }
 
 fn fill(prk: &Prk, info: &Info, okm: &mut [u8]) -> Result<(), TooLong> {
     prk.expand(&[info.as_bytes()], Length(okm.len())).and_then(|keys| keys.fill(okm)).map_err(|_| TooLong)
 }
 
-/// More output was asked for than HKDF-SHA-256 can give.
+/// More output was asked for than HKDF can give: 255 times the length of its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a derived key has at most 8160 bytes")]
+#[error("a derived key has at most 255 times as many bytes as the hash that it is made with")]
 pub struct TooLong;
 
 struct Length(usize);
@@ -119,6 +143,18 @@ mod tests {
         assert_eq!(hex::encode(same.expose()), expected);
         assert_eq!(hkdf_bytes(&[1], &[2], &info, 8161).err(), Some(TooLong));
         assert_eq!(hkdf_bytes(&[1], &[2], &info, usize::MAX).err(), Some(TooLong));
+    }
+
+    /// The input of RFC 5869, test case 1; the output was computed apart, with Python's `hmac`.
+    #[test]
+    fn it_is_hkdf_with_sha_384_too() {
+        let info = Info::raw(hex::decode("f0f1f2f3f4f5f6f7f8f9").unwrap());
+        let salt = hex::decode("000102030405060708090a0b0c").unwrap();
+        let okm = hkdf_sha384_bytes(&[0x0b; 22], &salt, &info, 42).unwrap();
+        let expected = "9b5097a86038b805309076a44b3a9f38063e25b516dcbf369f394cfab43685f748b6457763e4f0204fc5";
+        assert_eq!(hex::encode(okm.expose()), expected);
+        assert!(hkdf_sha384_bytes(&[1], &[2], &info, 12_240).is_ok());
+        assert_eq!(hkdf_sha384_bytes(&[1], &[2], &info, 12_241).err(), Some(TooLong));
     }
 
     fn encode(label: &str, parts: &[(String, Vec<u8>)]) -> Vec<u8> {

@@ -53,7 +53,7 @@ pub use aead::{AeadKey, DecryptionFailure, NONCE_LEN, TAG_LEN};
 #[cfg(feature = "aws-lc")]
 pub use hash::{Sha256, sha256, sha384, sha512};
 #[cfg(feature = "aws-lc")]
-pub use kdf::{Info, TooLong, hkdf, hkdf_bytes, hkdf_expand};
+pub use kdf::{Info, TooLong, hkdf, hkdf_bytes, hkdf_expand, hkdf_sha384_bytes};
 #[cfg(feature = "aws-lc")]
 pub use mac::{hmac, hmac_verify};
 #[cfg(feature = "aws-lc")]

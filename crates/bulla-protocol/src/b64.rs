@@ -1,4 +1,4 @@
-//! Bytes as standard base64 in JSON, for `#[serde(with = "b64")]`.
+//! Bytes as standard base64 in JSON, for `#[serde(with = "b64")]`; [`option`] for bytes that may be absent.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -17,4 +17,24 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
     let found = bytes.len();
     T::try_from(bytes)
         .map_err(|_| D::Error::custom(format_args!("{found} bytes are not the right number here")))
+}
+
+pub(crate) mod option {
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &Option<impl AsRef<[u8]>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => super::serialize(bytes, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        super::deserialize(deserializer).map(Some)
+    }
 }

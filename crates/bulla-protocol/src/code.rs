@@ -38,6 +38,18 @@ pub enum Code {
     BadPublicKey,
     /// The root that the request names is not one that this provider has.
     UnknownRoot,
+    /// The guest is acceptable, and no rule of the policy gives it a key with this path, purpose, algorithm, length or binding.
+    UsageDenied,
+    /// The manifest entitles the guest to a lower SVN than the one that it asks for.
+    SvnTooHigh,
+    /// There is no manifest, its signatures are wrong, or it is for another owner, product or image.
+    ManifestInvalid,
+    /// The attested session is over: its time or number of keys, or what it was judged by has changed.
+    SessionEnded,
+    /// The guest or its peer has had what it may have for now.
+    Quota,
+    /// The provider has started and cannot give keys yet, or is about to end.
+    NotReady,
     /// What is needed to judge the evidence cannot be had now.
     CollateralUnavailable,
     /// The provider cannot prove its own identity now.
@@ -64,6 +76,12 @@ impl Code {
             Self::WrongPlatform => "wrong-platform",
             Self::BadPublicKey => "bad-public-key",
             Self::UnknownRoot => "unknown-root",
+            Self::UsageDenied => "usage-denied",
+            Self::SvnTooHigh => "svn-too-high",
+            Self::ManifestInvalid => "manifest-invalid",
+            Self::SessionEnded => "session-ended",
+            Self::Quota => "quota",
+            Self::NotReady => "not-ready",
             Self::CollateralUnavailable => "collateral-unavailable",
             Self::SelfEvidenceInvalid => "self-evidence-invalid",
             Self::Internal => "internal",
@@ -74,13 +92,26 @@ impl Code {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::Malformed | Self::Unsupported | Self::BadPublicKey => 400,
-            Self::StaleChallenge | Self::BindingMismatch | Self::BadEvidence => 401,
+            Self::StaleChallenge | Self::BindingMismatch | Self::BadEvidence | Self::SessionEnded => 401,
             Self::PolicyDenied | Self::TcbTooOld | Self::WrongPlatform => 403,
+            Self::UsageDenied | Self::SvnTooHigh | Self::ManifestInvalid => 403,
             Self::NotFound | Self::UnknownRoot => 404,
             Self::Timeout => 408,
             Self::TooLarge => 413,
+            Self::Quota => 429,
             Self::Internal => 500,
-            Self::Busy | Self::CollateralUnavailable | Self::SelfEvidenceInvalid => 503,
+            Self::Busy | Self::NotReady | Self::CollateralUnavailable | Self::SelfEvidenceInvalid => 503,
+        }
+    }
+
+    /// After how many seconds the same request may well succeed; `None` where coming back does not help. It is in the header
+    /// `Retry-After` of a refusal.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::Busy => Some(1),
+            Self::NotReady | Self::SelfEvidenceInvalid => Some(5),
+            Self::CollateralUnavailable | Self::Quota => Some(30),
+            _ => None,
         }
     }
 
@@ -103,6 +134,12 @@ impl Code {
             Self::WrongPlatform => "the guest runs on another machine than the provider",
             Self::BadPublicKey => "the public key in the evidence is of low order or not canonical",
             Self::UnknownRoot => "the provider does not have the root that this key came from",
+            Self::UsageDenied => "the provider's policy does not give this guest a key of this kind",
+            Self::SvnTooHigh => "the guest's manifest does not entitle it to so high an SVN",
+            Self::ManifestInvalid => "there is no manifest that entitles this guest to keys of this owner",
+            Self::SessionEnded => "the session is over: begin a new one",
+            Self::Quota => "this guest or its peer has had what it may have for now: try again later",
+            Self::NotReady => "the provider is not ready: try again later",
             Self::CollateralUnavailable => "the provider has no fresh collateral to judge the evidence with",
             Self::SelfEvidenceInvalid => "the provider cannot prove its own identity now",
             Self::Internal => "the provider failed: its log says why",
@@ -114,11 +151,13 @@ impl Code {
         match self {
             Self::Malformed | Self::Unsupported | Self::TooLarge | Self::NotFound => Class::Peer,
             Self::Busy | Self::Timeout | Self::StaleChallenge => Class::Peer,
+            Self::SessionEnded | Self::Quota | Self::NotReady => Class::Peer,
             Self::CollateralUnavailable | Self::SelfEvidenceInvalid | Self::Internal => Class::Peer,
             Self::BindingMismatch | Self::BadEvidence | Self::PolicyDenied | Self::WrongPlatform => {
                 Class::Refused
             }
-            Self::BadPublicKey | Self::UnknownRoot => Class::Refused,
+            Self::BadPublicKey | Self::UnknownRoot | Self::UsageDenied => Class::Refused,
+            Self::SvnTooHigh | Self::ManifestInvalid => Class::Refused,
             Self::TcbTooOld => Class::TooOld,
         }
     }
@@ -167,7 +206,8 @@ mod tests {
 
     #[test]
     fn the_code_on_the_wire_is_its_name() {
-        for code in [Code::Malformed, Code::TcbTooOld, Code::SelfEvidenceInvalid, Code::BadPublicKey] {
+        let some = [Code::Malformed, Code::TcbTooOld, Code::SelfEvidenceInvalid, Code::BadPublicKey];
+        for code in [Code::SvnTooHigh, Code::UsageDenied, Code::NotReady].into_iter().chain(some) {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }

@@ -1,15 +1,17 @@
 //! Step `answer`: the walk itself, in the order of the steps. It blocks, so it runs off the asynchronous threads.
 
-use bulla_attest::CollateralId;
-use bulla_protocol::v1::{Answer, Order, Request, Statement};
+use bulla_attest::{Claims, CollateralId};
+use bulla_protocol::v1::{Answer, EvidenceKind, FutureKey, Order, PublicKey, Request, Statement};
 use bulla_protocol::{Code, legacy};
 
 use crate::custody::Root;
+use crate::derive::Source;
+use crate::own::Proof;
 use crate::record::Mode;
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use crate::verify::refusal;
-use crate::{Provider, authorize, colocate, derive, sign, wrap};
+use crate::{Provider, authorize, colocate, sign, wrap};
 
 impl Provider {
     /// Who the provider is.
@@ -23,35 +25,43 @@ impl Provider {
         if &request.provider_key != regime.own.verifying_key() {
             return Err(Refusal::new(Code::BindingMismatch, "binding.provider_key"));
         }
-        root(&regime, request).map(drop)
+        root(&regime, &request.root_id).map(drop)
     }
 
     /// One v1 order, whose challenge was redeemed.
     pub(crate) fn answer(&self, order: &Order) -> Result<Answer, Refusal> {
-        let regime = self.regime();
-        let root = root(&regime, &order.request)?;
-        let to = authorize::public_key(order.request.public_key)?;
+        let (regime, request) = (self.regime(), &order.request);
+        let root = root(&regime, &request.root_id)?;
+        let to = authorize::recipient(&regime.policy, request)?;
         let proof = regime.own.proof()?;
-        let id = CollateralId::of_quote(&order.evidence).map_err(|error| refusal(&error))?;
-        colocate::plausible(&proof.platform, &id)?;
-        let claims = regime.judge.claims(&order.evidence, &id)?;
-        colocate::one_machine(&proof.platform, &claims.platform)?;
-        let guest = authorize::guest(&claims, &order.request)?;
-        let key = derive::key(root, &regime.policy, &order.request, guest);
-        let sealed = wrap::hpke(&key, &to, &order.request)?;
-        let answer = sign::answer(&regime.own, &proof, order, sealed);
-        self.record.release(Mode::V1, &order.evidence, Some(&order.request))?;
-        Ok(answer)
+        let claims = evidence(&regime, &proof, order)?;
+        let guest = authorize::guest(&claims, request)?;
+        let (manifest, log) = (order.manifest.as_ref(), order.event_log.as_deref());
+        let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
+        let authority = &regime.policy.authority;
+        let source = Source { root, authority, bound, instance: request.instance.as_deref() };
+        let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
+        let head = self.record.release(Mode::V1, &order.evidence, Some(request))?;
+        Ok(sign::answer(&regime.own, &proof, order, sealed, head))
+    }
+
+    /// The public half of a key of a described guest. It is public, so nobody is asked who they are.
+    pub(crate) fn public_key(&self, wanted: &FutureKey) -> Result<PublicKey, Refusal> {
+        let regime = self.regime();
+        let root = root(&regime, &wanted.root_id)?;
+        let proof = regime.own.proof()?;
+        let bound = &authorize::described(&regime.policy, wanted)?;
+        let authority = &regime.policy.authority;
+        let source = Source { root, authority, bound, instance: wanted.instance.as_deref() };
+        let public_key = source.public_key(&wanted.key)?;
+        Ok(sign::public_key(&regime.own, &proof, wanted, public_key.as_bytes()))
     }
 
     /// One legacy request: the whole response frame.
     pub(crate) fn answer_legacy(&self, quote: &[u8]) -> Result<Vec<u8>, Refusal> {
         let regime = self.regime();
         let proof = regime.own.proof()?;
-        let id = CollateralId::of_quote(quote).map_err(|error| refusal(&error))?;
-        colocate::plausible(&proof.platform, &id)?;
-        let claims = regime.judge.claims(quote, &id)?;
-        colocate::one_machine(&proof.platform, &claims.platform)?;
+        let claims = self::quote(&regime, &proof, quote)?;
         let guest = authorize::legacy_guest(&claims)?;
         let to = authorize::legacy_key(&claims)?;
         let root = regime.roots.first().ok_or(Refusal::new(Code::UnknownRoot, "root.first_retired"))?;
@@ -64,7 +74,24 @@ impl Provider {
     }
 }
 
+/// Steps `verify` and `colocate`, for each kind of evidence.
+fn evidence(regime: &Regime, proof: &Proof, order: &Order) -> Result<Claims, Refusal> {
+    match order.kind {
+        EvidenceKind::TdxQuote => quote(regime, proof, &order.evidence),
+        _ => Err(Refusal::new(Code::Unsupported, "evidence.unknown")),
+    }
+}
+
+/// A guest's quote: genuine, acceptable, and of this machine.
+fn quote(regime: &Regime, proof: &Proof, quote: &[u8]) -> Result<Claims, Refusal> {
+    let id = CollateralId::of_quote(quote).map_err(|error| refusal(&error))?;
+    colocate::plausible(&proof.platform, &id)?;
+    let claims = regime.judge.claims(quote, &id)?;
+    colocate::one_machine(&proof.platform, &claims.platform)?;
+    Ok(claims)
+}
+
 /// The root that a request names.
-fn root<'a>(regime: &'a Regime, request: &Request) -> Result<&'a Root, Refusal> {
-    regime.roots.get(&request.root_id).ok_or(Refusal::new(Code::UnknownRoot, "root.unknown"))
+fn root<'a>(regime: &'a Regime, id: &[u8; 16]) -> Result<&'a Root, Refusal> {
+    regime.roots.get(id).ok_or(Refusal::new(Code::UnknownRoot, "root.unknown"))
 }

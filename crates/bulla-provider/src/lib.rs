@@ -58,6 +58,7 @@ mod provider;
 mod record;
 mod refusal;
 mod regime;
+mod registers;
 mod settings;
 mod sign;
 mod verify;

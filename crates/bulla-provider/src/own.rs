@@ -9,12 +9,12 @@ use zerocopy::FromZeros;
 use bulla_attest::{Claims, CollateralId, Platform, TeeKind};
 use bulla_crypto::{Info, SigningKey};
 use bulla_protocol::Code;
-use bulla_protocol::v1::Statement;
+use bulla_protocol::v1::{Custody, Recipient, Recovery, RootName, Statement};
 use bulla_tee::sgx::arch::{ReportBody, Targetinfo};
 use bulla_tee::tdx::QuoteHeader;
 use bulla_tee::{Evidence, EvidenceKind, ReportData, Tee};
 
-use crate::custody::Roots;
+use crate::custody::{self, Kind, Root, Roots};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::verify::Judge;
@@ -57,7 +57,13 @@ impl Own {
             signing_key: *key.verifying_key().as_bytes(),
             authority: policy.authority,
             policy_digest: policy.digest,
-            root_id: *roots.current().id(),
+            policy_version: policy.version,
+            custody: match policy.terms.custody {
+                Kind::Hardware => Custody::Hardware,
+                Kind::Keyring => Custody::Keyring,
+            },
+            roots: roots.iter().map(name).collect(),
+            recovery: roots.recovery().map(recovery),
             quote: Vec::new(),
         };
         let (proof, proving) = Default::default();
@@ -132,6 +138,15 @@ impl Own {
         let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
         proof.as_ref().filter(|proof| now < proof.valid_until).map(Arc::clone)
     }
+}
+
+fn name(root: &Root) -> RootName {
+    RootName { epoch: root.epoch(), id: *root.id(), commitment: root.commitment() }
+}
+
+fn recovery(recovery: &custody::Recovery) -> Recovery {
+    let recipients = recovery.recipients.iter().map(|recipient| Recipient { id: recipient.id() });
+    Recovery { threshold: recovery.threshold, recipients: recipients.collect() }
 }
 
 fn invalid(cause: &'static str) -> Refusal {

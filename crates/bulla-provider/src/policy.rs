@@ -1,11 +1,12 @@
 //! The policy that is compiled in, and the authority it stands under.
 //!
-//! Settings come from the host; this does not. Both the authority and the policy's name and version enter every key, so
-//! a provider under another policy gives other keys instead of the same keys more freely.
+//! Settings come from the host; this does not. The authority enters every key, so a provider under another authority gives
+//! other keys instead of the same keys more freely; that of the same authority gives the same keys by its later rules.
 
 use bulla_crypto::sha256;
 
 use crate::custody::Terms;
+use crate::registers::RegisterPolicy;
 use crate::{Error, Settings};
 
 /// The authority of every provider on a simulated machine: the SHA-256 of `bulla development authority`, so that nobody
@@ -34,6 +35,12 @@ pub(crate) struct Policy {
     pub(crate) version: u32,
     pub(crate) digest: [u8; 32],
     pub(crate) authority: [u8; 32],
+    /// The register policy of the binding `measurement`.
+    pub(crate) measurement: RegisterPolicy,
+    /// The others, which the binding `registers` names.
+    pub(crate) registers: Vec<RegisterPolicy>,
+    /// Whether suite 1, which falls to quantum computers, is allowed.
+    pub(crate) classical: bool,
     /// How evidence is judged, that of guests and the provider's own.
     pub(crate) appraisal: bulla_attest::Policy,
     /// Whether evidence must be that of a simulated machine, or must not.
@@ -59,6 +66,9 @@ impl Policy {
             version: 1,
             digest: sha256(&[TEXT.as_bytes()]),
             authority: DEVELOPMENT_AUTHORITY,
+            measurement: RegisterPolicy::measurement(),
+            registers: Vec::new(),
+            classical: false,
             appraisal: bulla_attest::Policy::strict().allow_simulated(),
             simulated: true,
             terms: Terms::hardware(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use bulla_crypto::sha256;
 use bulla_protocol::Code;
-use bulla_protocol::v1::Request;
+use bulla_protocol::v1::{Request, Selector};
 
 use crate::Error;
 use crate::clock::host_time;
@@ -78,13 +78,18 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    purpose: Option<&'a str>,
+    keys: Option<Vec<Key<'a>>>,
     policy: &'a str,
     policy_digest: &'a str,
     root_id: &'a str,
     simulated: bool,
+}
+
+/// One released key.
+#[derive(Serialize)]
+struct Key<'a> {
+    path: &'a str,
+    purpose: &'a str,
 }
 
 impl Record {
@@ -105,25 +110,27 @@ impl Record {
         })
     }
 
-    /// Records a release. Without the line on the disk there is no release.
+    /// Records a release, and returns what the answer says of it. Without the line on the disk there is no release.
     pub(crate) fn release(
         &self,
         mode: Mode,
         evidence: &[u8],
         request: Option<&Request>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<[u8; 32], Refusal> {
         let line = Line {
             result: "released",
             evidence: Some(hex::encode(sha256(&[evidence]))),
-            path: request.map(|request| request.path.as_str()),
-            purpose: request.map(|request| request.purpose.as_str()),
+            keys: request.map(|request| {
+                let keys = request.keys.iter();
+                keys.map(|Selector { path, purpose, .. }| Key { path, purpose }).collect()
+            }),
             ..self.line(mode)
         };
         if self.append(&line).and_then(|number| self.sync(number)).is_err() {
             return Err(Refusal::new(Code::Internal, "audit.unwritable"));
         }
         tracing::info!(mode = mode.as_str(), simulated = self.simulated, "released a key");
-        Ok(())
+        Ok([0; 32])
     }
 
     /// Counts a refusal, and records it when its count is a power of two. The operator's log gets the same.
@@ -160,8 +167,7 @@ impl Record {
             cause: None,
             count: None,
             evidence: None,
-            path: None,
-            purpose: None,
+            keys: None,
             policy: &self.policy,
             policy_digest: &self.policy_digest,
             root_id: &self.root_id,

@@ -1,16 +1,23 @@
 //! Step `sign`: the answer is this provider's, and for this order (R39).
 
 use bulla_crypto::{HpkeSealed, RoleHash};
-use bulla_protocol::v1::{Answer, Order};
+use bulla_protocol::v1::{Answer, FutureKey, Order, PublicKey};
 
 use crate::own::{Own, Proof};
 use crate::refusal::Refusal;
 
-/// Signs a v1 answer with the key that the provider's quote covers.
-pub(crate) fn answer(own: &Own, proof: &Proof, order: &Order, sealed: HpkeSealed) -> Answer {
-    let signature = own.sign(&Answer::signed(&order.request, &order.evidence, &proof.statement, &sealed));
-    let encapsulated_key = sealed.encapsulated_key.try_into().expect("X25519 encapsulates to 32 bytes");
-    Answer { encapsulated_key, ciphertext: sealed.ciphertext, signature }
+/// Signs a v1 answer, and the head of the audit chain with it, with the key that the provider's quote covers.
+pub(crate) fn answer(own: &Own, proof: &Proof, order: &Order, sealed: HpkeSealed, head: [u8; 32]) -> Answer {
+    let signed = Answer::signed(&order.request, &order.evidence, &proof.statement, &sealed, &head);
+    let signature = own.sign(&signed);
+    let HpkeSealed { encapsulated_key, ciphertext } = sealed;
+    Answer { encapsulated_key, ciphertext, head, signature }
+}
+
+/// Signs the public key of a described guest.
+pub(crate) fn public_key(own: &Own, proof: &Proof, wanted: &FutureKey, public_key: &[u8]) -> PublicKey {
+    let signature = own.sign(&PublicKey::signed(wanted, &proof.statement, public_key));
+    PublicKey { public_key: public_key.into(), signature }
 }
 
 /// The provider's quote over a legacy answer, which is all the proof that the existing clients know. It is verified as

@@ -6,9 +6,9 @@ use bulla_protocol::v1::Request;
 
 use crate::refusal::Refusal;
 
-/// Encrypts a key of v1: HPKE with the whole request as its info (R41).
-pub(crate) fn hpke(key: &SecretBytes, to: &HpkePublicKey, request: &Request) -> Result<HpkeSealed, Refusal> {
-    to.seal(&request.transport_info(), b"", key.expose()).map_err(refusal)
+/// Encrypts the keys of a v1 request, one after the other: HPKE with the whole request as its info (R41).
+pub(crate) fn hpke(keys: &SecretBytes, to: &HpkePublicKey, request: &Request) -> Result<HpkeSealed, Refusal> {
+    to.seal(&request.transport_info(), b"", keys.expose()).map_err(refusal)
 }
 
 /// Encrypts a legacy key: libsodium's sealed box, 80 bytes for a key of 32.

@@ -3,13 +3,13 @@
 
 mod support;
 
-use bulla_crypto::{Info, Role, RoleHash, hkdf};
-use bulla_protocol::v1::{Answer, Challenge, EvidenceKind, Order, Request, Statement};
+use bulla_crypto::{HpkePrivateKey, Info, Kem, Role, RoleHash, hkdf};
+use bulla_protocol::v1::{Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Statement};
 use bulla_protocol::{BODY_MAX, Code, QUOTE_MAX};
 use bulla_sim::{Machine, TdDescription};
 use bulla_tee::Identity;
 
-use support::{Client, Http, Running, Site, claims, v1_key};
+use support::{Client, Http, Running, Site, claims, selector, v1_key};
 
 fn default() -> TdDescription {
     TdDescription::default_guest()
@@ -38,9 +38,9 @@ fn a_guest_gets_the_key_of_the_specification() {
         .part("length", &[0, 32])
         .part("root id", &running.identity.root_id)
         .part("authority", &authority)
-        .part("policy name", b"strict")
-        .part("policy version", &[0, 0, 0, 1])
         .part("binding", b"measurement")
+        .part("register policy", b"measurement")
+        .part("register policy version", &[0, 0, 0, 1])
         .part("MRTD", &td.mrtd)
         .part("RTMR0", &td.rtmr[0])
         .part("RTMR1", &td.rtmr[1])
@@ -62,7 +62,7 @@ fn a_guest_gets_the_key_of_the_specification() {
 
     let line = site.audit().pop().unwrap();
     assert_eq!((line["mode"].as_str(), line["result"].as_str()), (Some("v1"), Some("released")));
-    assert_eq!((line["path"].as_str(), line["purpose"].as_str()), (Some("app/db"), Some("disk")));
+    assert_eq!(line["keys"], serde_json::json!([{"path": "app/db", "purpose": "disk"}]));
 }
 
 /// R37, R39: the statement is proved by a quote of this enclave.
@@ -77,7 +77,7 @@ fn the_statement_is_proved() {
     assert_eq!(enclave.mrenclave, running.identity.measurement);
     assert_eq!(statement.authority, running.identity.authority);
     assert_eq!(statement.policy_digest, running.identity.policy_digest);
-    assert_eq!(statement.root_id, running.identity.root_id);
+    assert_eq!(statement.current_root().unwrap().id, running.identity.root_id);
 }
 
 /// R25, R26: registers that the legacy formula ignores are part of the key here.
@@ -103,22 +103,35 @@ fn every_register_of_the_guest_changes_its_key() {
     assert_eq!(unique.len(), 9);
 }
 
+fn owner() -> Binding {
+    Binding::Owner { owner: [7; 32], product: "wallet".into(), svn: 1 }
+}
+
+fn another_key() -> Vec<u8> {
+    HpkePrivateKey::generate(Kem::XWing).unwrap().public_key().as_bytes().into()
+}
+
 /// R38: whoever edits a field of the request on the way gets it refused, and the client gets nothing that it accepts.
 #[test]
 fn an_edited_request_gets_nothing() {
     type Edit = fn(&mut Request);
-    let edits: [(&str, Edit, Code); 14] = [
+    let edits: [(&str, Edit, Code); 19] = [
         ("version", |r| r.version = 2, Code::Unsupported),
-        ("suite", |r| r.suite = 2, Code::Unsupported),
-        ("binding", |r| r.binding = "owner".into(), Code::Unsupported),
-        ("algorithm", |r| r.algorithm = "hkdf-sha512".into(), Code::Unsupported),
-        ("path", |r| r.path = "app/dc".into(), Code::BindingMismatch),
-        ("path, longer", |r| r.path.push('x'), Code::BindingMismatch),
-        ("purpose", |r| r.purpose = "disl".into(), Code::BindingMismatch),
-        ("length", |r| r.length = 31, Code::BindingMismatch),
+        ("suite", |r| r.suite = 3, Code::Unsupported),
+        ("suite, the other", |r| r.suite = 1, Code::BadPublicKey),
+        ("binding", |r| r.binding = owner(), Code::BindingMismatch),
+        ("instance", |r| r.instance = Some("one".into()), Code::BindingMismatch),
+        ("algorithm", |r| r.keys[0].algorithm = Algorithm::HkdfSha384, Code::BindingMismatch),
+        ("algorithm, a seed's", |r| r.keys[0].algorithm = Algorithm::XWing, Code::BindingMismatch),
+        ("path", |r| r.keys[0].path = "app/dc".into(), Code::BindingMismatch),
+        ("path, longer", |r| r.keys[0].path.push('x'), Code::BindingMismatch),
+        ("purpose", |r| r.keys[0].purpose = "disl".into(), Code::BindingMismatch),
+        ("length", |r| r.keys[0].length = 31, Code::BindingMismatch),
+        ("keys, one more", |r| r.keys.push(selector("app/dc")), Code::BindingMismatch),
+        ("keys, none", |r| r.keys.clear(), Code::Malformed),
         ("root id", |r| r.root_id[0] ^= 1, Code::UnknownRoot),
         ("provider key", |r| r.provider_key[0] ^= 1, Code::BindingMismatch),
-        ("public key: the attacker's", |r| r.public_key = [9; 32], Code::BindingMismatch),
+        ("public key: the attacker's", |r| r.public_key = another_key(), Code::BindingMismatch),
         ("challenge", |r| r.challenge[47] ^= 1, Code::StaleChallenge),
         ("challenge, cut", |r| r.challenge.truncate(47), Code::StaleChallenge),
         ("challenge, none", |r| r.challenge.clear(), Code::StaleChallenge),
@@ -142,7 +155,7 @@ fn the_answer_to_another_request_is_not_accepted() {
     let mut client = Client::new(running.http);
     let order = client.order(&site.machine(), &default());
     let asked = client.request.clone();
-    client.request.path = "app/other".into();
+    client.request.keys[0].path = "app/other".into();
     let other = client.order(&site.machine(), &default());
     let answer = client.send(&other).unwrap();
     assert!(client.open(&other, &answer).is_some());
@@ -169,7 +182,9 @@ fn a_changed_or_swapped_answer_is_not_accepted() {
         edit(&mut answer);
         assert!(one.open(&orders[0], &answer).is_none());
     };
-    bits(32).for_each(|bit| edit(&|answer| answer.encapsulated_key[bit / 8] ^= 1 << (bit % 8)));
+    let encapsulated = (0..good.encapsulated_key.len() * 8).step_by(997);
+    encapsulated.for_each(|bit| edit(&|answer| answer.encapsulated_key[bit / 8] ^= 1 << (bit % 8)));
+    bits(32).for_each(|bit| edit(&|answer| answer.head[bit / 8] ^= 1 << (bit % 8)));
     bits(64).for_each(|bit| edit(&|answer| answer.signature[bit / 8] ^= 1 << (bit % 8)));
     bits(good.ciphertext.len()).for_each(|bit| edit(&|answer| answer.ciphertext[bit / 8] ^= 1 << (bit % 8)));
     edit(&|answer| answer.ciphertext.truncate(47));
@@ -297,7 +312,8 @@ fn low_order_and_non_canonical_keys_are_refused() {
     one[0] = 1;
     for public_key in [[0; 32], one, [0xFF; 32], high_bit] {
         let mut client = Client::new(running.http);
-        client.request.public_key = public_key;
+        // The last 32 of the 1,216 bytes are the X25519 part.
+        client.request.public_key[1184..].copy_from_slice(&public_key);
         let order = client.order(&site.machine(), &default());
         assert_eq!(client.send(&order).unwrap_err(), Code::BadPublicKey);
     }
@@ -363,14 +379,25 @@ fn what_is_no_request_gets_a_problem() {
         json.replace("\"kind\"", "\"mode\":\"dev\",\"kind\""),
         json.replace("\"length\":32", "\"length\":32,\"length\":32"),
         format!("{json}x"),
-        json.replace("tdx-quote", "none"),
     ] {
         assert_eq!(post(edited.as_bytes()), Code::Malformed);
+    }
+    for unknown in [json.replace("tdx-quote", "none"), json.replace("\"measurement\"", "\"image\"")] {
+        assert_eq!(post(unknown.as_bytes()), Code::Unsupported);
     }
     assert_eq!(post(&vec![b' '; BODY_MAX + 1]), Code::TooLarge);
 
     let mut http = Http::new(running.http);
-    for path in ["/", "/v1", "/v1/keys", "/v1/provider/", "/v2/provider", "/metrics", "/../v1/provider"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/keys",
+        "/v1/public-key",
+        "/v1/provider/",
+        "/v2/provider",
+        "/metrics",
+        "/../v1/provider",
+    ] {
         assert_eq!(http.get::<Statement>(path).unwrap_err(), Code::NotFound, "{path}");
     }
     for path in ["/v1/provider", "/v1/challenge", "/health/live"] {

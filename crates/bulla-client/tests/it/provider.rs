@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use bulla_crypto::{HpkePublicKey, Info, Kem, SigningKey, SystemRandom, hkdf, sha256};
+use bulla_crypto::{HpkePublicKey, HpkeSealed, Info, Kem, SigningKey, SystemRandom, hkdf, sha256};
 use bulla_protocol::Code;
-use bulla_protocol::v1::{Answer, Challenge, Order, Request, Statement};
+use bulla_protocol::v1::{Answer, Challenge, Custody, Order, RootName, Selector, Statement};
 use bulla_tee::{EvidenceKind, Tee};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,7 +53,10 @@ impl Provider {
             signing_key: *signing_key.verifying_key().as_bytes(),
             authority,
             policy_digest: [0x22; 32],
-            root_id,
+            policy_version: 1,
+            custody: Custody::Keyring,
+            roots: vec![RootName { epoch: 1, id: root_id, commitment: [0x44; 32] }],
+            recovery: None,
             quote: Vec::new(),
         };
         let evidence = enclave.attest(&statement.report_data(), EvidenceKind::Quote).unwrap();
@@ -111,28 +114,29 @@ impl Provider {
         let Order { request, evidence, .. } = order;
         let root = self.roots.get(&request.root_id).ok_or(Code::UnknownRoot)?;
         let key =
-            HpkePublicKey::from_bytes(Kem::X25519, &request.public_key).map_err(|_| Code::BadPublicKey)?;
+            HpkePublicKey::from_bytes(Kem::XWing, &request.public_key).map_err(|_| Code::BadPublicKey)?;
         let mut info = request.transport_info();
         if self.other_transcript {
             info = info.part("more", b"");
         }
-        let sealed = key.seal(&info, b"", &self.key(root, request, evidence)).unwrap();
-        let signed = Answer::signed(request, evidence, &self.statement, &sealed);
+        let keys: Vec<u8> = request.keys.iter().flat_map(|wanted| self.key(root, wanted, evidence)).collect();
+        let (sealed, head) = (key.seal(&info, b"", &keys).unwrap(), [0x66; 32]);
+        let signed = Answer::signed(request, evidence, &self.statement, &sealed, &head);
         let signature = self.forger.as_ref().unwrap_or(&self.signing_key).sign(&signed);
-        let encapsulated_key = sealed.encapsulated_key.try_into().unwrap();
-        Ok(Answer { encapsulated_key, ciphertext: sealed.ciphertext, signature })
+        let HpkeSealed { encapsulated_key, ciphertext } = sealed;
+        Ok(Answer { encapsulated_key, ciphertext, head, signature })
     }
 
     /// A key of everything that it should depend on.
-    fn key(&self, root: &[u8; 32], request: &Request, evidence: &[u8]) -> Vec<u8> {
+    fn key(&self, root: &[u8; 32], wanted: &Selector, evidence: &[u8]) -> Vec<u8> {
         // Attributes to RTMR3, in the body of a TDX quote of version 4.
         let guest = sha256(&[evidence.get(48 + 120..48 + 520).unwrap_or_default()]);
         let info = Info::new("test key")
             .part("guest", &guest)
-            .part("path", request.path.as_bytes())
-            .part("purpose", request.purpose.as_bytes())
-            .part("length", &request.length.to_be_bytes());
-        let length = usize::from(request.length) + self.longer;
+            .part("path", wanted.path.as_bytes())
+            .part("purpose", wanted.purpose.as_bytes())
+            .part("length", &wanted.length.to_be_bytes());
+        let length = usize::from(wanted.length) + self.longer;
         hkdf::<256>(root, b"", &info).expose()[..length].to_vec()
     }
 

@@ -113,24 +113,23 @@ fn selectors_are_checked_before_anyone_is_asked() {
 fn every_edit_of_an_order_is_refused() {
     let world = World::new();
     let fields = [
-        "version",
-        "suite",
-        "binding",
-        "path",
-        "purpose",
-        "algorithm",
-        "length",
-        "root_id",
-        "provider_key",
-        "public_key",
-        "challenge",
-        "evidence",
+        "/request/version",
+        "/request/suite",
+        "/request/binding",
+        "/request/root_id",
+        "/request/provider_key",
+        "/request/public_key",
+        "/request/challenge",
+        "/request/keys/0/path",
+        "/request/keys/0/purpose",
+        "/request/keys/0/algorithm",
+        "/request/keys/0/length",
+        "/evidence",
     ];
     for field in fields {
         let mut provider = world.provider().edited(move |message, json| {
             if message == Message::Order {
-                let part = if field == "evidence" { json } else { &mut json["request"] };
-                flip(&mut part[field]);
+                flip(json.pointer_mut(field).unwrap());
             }
         });
         provider.strict_challenges = false;
@@ -154,7 +153,7 @@ fn every_edit_of_an_order_is_refused() {
 #[test]
 fn every_edit_of_an_answer_is_refused() {
     let world = World::new();
-    for field in ["encapsulated_key", "ciphertext", "signature"] {
+    for field in ["encapsulated_key", "ciphertext", "head", "signature"] {
         let provider = world.provider().edited(move |message, json| {
             if message == Message::Answer {
                 flip(&mut json[field]);
@@ -168,12 +167,21 @@ fn every_edit_of_an_answer_is_refused() {
 #[test]
 fn every_edit_of_a_statement_is_refused() {
     let world = World::new();
-    for field in ["signing_key", "authority", "policy_digest", "root_id"] {
+    for field in [
+        "/signing_key",
+        "/authority",
+        "/policy_digest",
+        "/policy_version",
+        "/custody",
+        "/roots/0/epoch",
+        "/roots/0/id",
+        "/roots/0/commitment",
+    ] {
         let server = world
             .provider()
             .edited(move |message, json| {
                 if message == Message::Statement {
-                    flip(&mut json[field]);
+                    flip(json.pointer_mut(field).unwrap());
                 }
             })
             .serve();
@@ -330,6 +338,11 @@ fn an_answer_is_exactly_one_shape() {
 fn flip(value: &mut Value) {
     *value = match &*value {
         Value::Number(number) => (number.as_u64().unwrap() + 1).into(),
+        Value::String(text) if text == "measurement" => {
+            serde_json::json!({"registers": {"name": "measurement", "version": 1}})
+        }
+        Value::String(text) if text == "hkdf-sha256" => "hkdf-sha384".into(),
+        Value::String(text) if text == "keyring" => "hardware".into(),
         Value::String(text) => match STANDARD.decode(text) {
             Ok(mut bytes) if bytes.len() >= 16 => {
                 bytes[0] ^= 1;

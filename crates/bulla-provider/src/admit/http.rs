@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Extension, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
-use bulla_protocol::v1::{Answer, Challenge, Order, Statement};
+use bulla_protocol::v1::{Answer, Challenge, FutureKey, Order, PublicKey, Statement};
 use bulla_protocol::{BODY_MAX, Code, Problem};
 
 use super::Service;
@@ -58,6 +58,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/v1/provider", get(statement))
         .route("/v1/challenge", get(challenge))
         .route("/v1/keys", post(keys))
+        .route("/v1/public-key", post(public_key))
         .route("/health/live", get(live))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
@@ -89,6 +90,16 @@ async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> 
     respond::<Answer>(&service, &seat, answered).await
 }
 
+async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
+    let wanted = received(&seat, body).await.and_then(|body| Ok(FutureKey::from_json(&body.bytes)?));
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(refusal) => return problem(&service, &refusal),
+    };
+    let answered = service.walk(move |provider| provider.public_key(&wanted));
+    respond::<PublicKey>(&service, &seat, answered).await
+}
+
 async fn live() -> StatusCode {
     StatusCode::NO_CONTENT
 }
@@ -116,8 +127,7 @@ async fn respond<T: serde::Serialize>(
 
 /// An order that is whole, well-formed, fresh and for this provider; its evidence was not looked at (R50).
 async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<Order, Refusal> {
-    seat.within(ARRIVAL + WRITING);
-    let body = timeout(ARRIVAL, whole(seat, body)).await.map_err(|_| Refusal::from(Code::Timeout))??;
+    let body = received(seat, body).await?;
     let order = Order::from_json(&body.bytes)?;
     {
         let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,6 +135,12 @@ async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<Order, 
     }
     service.provider.order_is_ours(&order.request)?;
     Ok(order)
+}
+
+/// The body, in time.
+async fn received<'a>(seat: &'a Seat, body: HttpBody) -> Result<Body<'a>, Refusal> {
+    seat.within(ARRIVAL + WRITING);
+    timeout(ARRIVAL, whole(seat, body)).await.map_err(|_| Refusal::from(Code::Timeout))?
 }
 
 /// The body, as it arrives (R47).
@@ -151,5 +167,9 @@ fn problem(service: &Service, refusal: &Refusal) -> Response {
     let status =
         StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let media = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
-    (status, media, Json(Problem::from(refusal.code))).into_response()
+    let mut response = (status, media, Json(Problem::from(refusal.code))).into_response();
+    if let Some(seconds) = refusal.code.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }

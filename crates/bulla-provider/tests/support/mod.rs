@@ -15,7 +15,9 @@ use bulla_attest::{
     Claims, Collateral, CollateralId, CollateralSource, Policy, TeeKind, TrustAnchor, Verifier,
 };
 use bulla_crypto::{HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, VerifyingKey, hkdf, sha256};
-use bulla_protocol::v1::{Answer, Challenge, EvidenceKind, Order, Request, Statement};
+use bulla_protocol::v1::{
+    Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
+};
 use bulla_protocol::{Code, Problem};
 use bulla_provider::{Error, Listeners, Provider, ProviderIdentity, Settings, serve};
 use bulla_sim::{EnclaveIdentity, Machine, TdDescription};
@@ -367,11 +369,17 @@ impl Http {
     }
 }
 
+/// 32 bytes for a disk.
+pub fn selector(path: &str) -> Selector {
+    let (path, purpose) = (path.into(), "disk".into());
+    Selector { path, purpose, algorithm: Algorithm::HkdfSha256, length: 32 }
+}
+
 /// A client of protocol v1 with one order in its hands.
 pub struct Client {
     pub http: Http,
     pub statement: Statement,
-    private: HpkePrivateKey,
+    pub private: HpkePrivateKey,
     pub request: Request,
 }
 
@@ -384,19 +392,17 @@ impl Client {
         let statement: Statement = http.get("/v1/provider").unwrap();
         let challenge: Challenge = http.get("/v1/challenge").unwrap();
         assert_eq!(challenge.expires_in, 60);
-        let private = HpkePrivateKey::generate(Kem::X25519).unwrap();
+        let private = HpkePrivateKey::generate(Kem::XWing).unwrap();
         let request = Request {
             version: 1,
-            suite: 1,
-            binding: "measurement".into(),
-            path: "app/db".into(),
-            purpose: "disk".into(),
-            algorithm: "hkdf-sha256".into(),
-            length: 32,
-            root_id: statement.root_id,
+            suite: 2,
+            binding: Binding::Measurement,
+            root_id: statement.current_root().unwrap().id,
             provider_key: statement.signing_key,
-            public_key: private.public_key().as_bytes().try_into().unwrap(),
+            public_key: private.public_key().as_bytes().into(),
             challenge: challenge.challenge,
+            instance: None,
+            keys: vec![selector("app/db")],
         };
         Self { http, statement, private, request }
     }
@@ -404,18 +410,19 @@ impl Client {
     /// The order, with evidence that covers the request.
     pub fn order(&self, machine: &Machine, td: &TdDescription) -> Order {
         let evidence = machine.td_quote(td, self.request.report_data().as_bytes()).unwrap();
-        Order { request: self.request.clone(), kind: EvidenceKind::TdxQuote, evidence }
+        let (request, kind) = (self.request.clone(), EvidenceKind::TdxQuote);
+        Order { request, kind, evidence, manifest: None, event_log: None }
     }
 
     pub fn send(&mut self, order: &Order) -> Result<Answer, Code> {
         self.http.post("/v1/keys", &serde_json::to_vec(order).unwrap())
     }
 
-    /// The key, or `None` for an answer that is not to exactly this order by the provider that was asked.
+    /// The keys, one after the other, or `None` for an answer that is not to exactly this order by the provider that was asked.
     pub fn open(&self, order: &Order, answer: &Answer) -> Option<SecretBytes> {
-        let encapsulated_key = answer.encapsulated_key.into();
-        let sealed = HpkeSealed { encapsulated_key, ciphertext: answer.ciphertext.clone() };
-        let signed = Answer::signed(&self.request, &order.evidence, &self.statement, &sealed);
+        let Answer { encapsulated_key, ciphertext, head, .. } = answer.clone();
+        let sealed = HpkeSealed { encapsulated_key, ciphertext };
+        let signed = Answer::signed(&self.request, &order.evidence, &self.statement, &sealed, &head);
         let key = VerifyingKey::from_bytes(self.statement.signing_key);
         key.verify(&signed, &answer.signature).ok()?;
         self.private.open(&self.request.transport_info(), b"", &sealed).ok()
