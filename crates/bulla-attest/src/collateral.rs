@@ -6,6 +6,7 @@
 //! any more. A [`Bundle`] carries sets to where no service can be reached.
 
 mod bundle;
+mod chain;
 mod facts;
 mod floor;
 mod item;
@@ -31,6 +32,7 @@ use crate::quote::Quote;
 use crate::snp::{AmdCollateralId, SnpSet, looks_like_report};
 
 pub use bundle::Bundle;
+use chain::Asked;
 pub use facts::{Facts, ItemFacts};
 pub use floor::{Floor, Minimum};
 #[cfg(feature = "pcs")]
@@ -476,12 +478,8 @@ impl CollateralId {
             return AmdCollateralId::of_report(quote).map(Self::Amd);
         }
         let quote = Quote::parse(quote)?;
-        let chain = decode_pem(Item::Pck, quote.pck_chain)?;
-        let not_pck =
-            || Error::item(Item::Pck, ItemFault::Chain, "the first certificate is not a PCK certificate");
-        let leaf = chain.first().and_then(|der| Certificate::parse(der)).ok_or_else(not_pck)?;
-        let (extension, ca) = pck_leaf(&leaf).ok_or_else(not_pck)?;
-        Ok(Self::Intel(IntelCollateralId { tee: quote.body.tee(), fmspc: extension.fmspc, ca }))
+        let Asked { fmspc, ca } = chain::asks(quote.pck_chain)?;
+        Ok(Self::Intel(IntelCollateralId { tee: quote.body.tee(), fmspc, ca }))
     }
 
     /// What to ask Intel for.
