@@ -7,7 +7,7 @@ use bulla_protocol::{Code, legacy};
 use crate::custody::Root;
 use crate::derive::Source;
 use crate::own::Proof;
-use crate::record::Mode;
+use crate::record::{Asked, Ticket};
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use crate::verify::refusal;
@@ -28,8 +28,8 @@ impl Provider {
         root(&regime, &request.root_id).map(drop)
     }
 
-    /// One v1 order, whose challenge was redeemed.
-    pub(crate) fn answer(&self, order: &Order) -> Result<Answer, Refusal> {
+    /// One v1 order, whose challenge was redeemed. The answer leaves when the ticket is durable.
+    pub(crate) fn answer(&self, order: &Order) -> Result<(Answer, Ticket), Refusal> {
         let (regime, request) = (self.regime(), &order.request);
         let root = root(&regime, &request.root_id)?;
         let to = authorize::recipient(&regime.policy, request)?;
@@ -41,8 +41,8 @@ impl Provider {
         let authority = &regime.policy.authority;
         let source = Source { root, authority, bound, instance: request.instance.as_deref() };
         let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
-        let head = self.record.release(Mode::V1, &order.evidence, Some(request))?;
-        Ok(sign::answer(&regime.own, &proof, order, sealed, head))
+        let ticket = self.record.release(&regime, root, Asked::order(order), &proof.statement)?;
+        Ok((sign::answer(&regime.own, &proof, order, sealed, *ticket.head()), ticket))
     }
 
     /// The public half of a key of a described guest. It is public, so nobody is asked who they are.
@@ -57,8 +57,8 @@ impl Provider {
         Ok(sign::public_key(&regime.own, &proof, wanted, public_key.as_bytes()))
     }
 
-    /// One legacy request: the whole response frame.
-    pub(crate) fn answer_legacy(&self, quote: &[u8]) -> Result<Vec<u8>, Refusal> {
+    /// One legacy request: the whole response frame, which leaves when the ticket is durable.
+    pub(crate) fn answer_legacy(&self, quote: &[u8]) -> Result<(Vec<u8>, Ticket), Refusal> {
         let regime = self.regime();
         let proof = regime.own.proof()?;
         let claims = self::quote(&regime, &proof, quote)?;
@@ -69,8 +69,8 @@ impl Provider {
         let key = legacy::derived_key(&seal_key, &guest.mrtd, &guest.rtmr);
         let sealed_box = wrap::sealed_box(&key, &to)?;
         let own_quote = sign::legacy_quote(&regime.own, &proof, &sealed_box)?;
-        self.record.release(Mode::Legacy, quote, None)?;
-        Ok(legacy::response(&sealed_box, &own_quote))
+        let ticket = self.record.release(&regime, root, Asked::quote(quote), &proof.statement)?;
+        Ok((legacy::response(&sealed_box, &own_quote), ticket))
     }
 }
 

@@ -44,6 +44,7 @@
 mod admin;
 mod admit;
 mod answer;
+pub mod audit;
 mod authorize;
 mod challenge;
 mod clock;

@@ -75,6 +75,12 @@ impl Own {
         &self.statement.signing_key
     }
 
+    /// What the provider states, with its quote if there is one.
+    pub(crate) fn statement(&self) -> Statement {
+        let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+        proof.as_ref().map_or_else(|| self.statement.clone(), |proof| proof.statement.clone())
+    }
+
     pub(crate) fn sign(&self, message: &Info) -> [u8; 64] {
         self.key.sign(message)
     }

@@ -10,7 +10,7 @@ use bulla_tee::{Identity, Tee, is_simulated};
 use crate::challenge::Challenges;
 use crate::custody::{Custody, Roots};
 use crate::policy::Policy;
-use crate::record::{self, Record};
+use crate::record::Record;
 use crate::regime::Regime;
 use crate::verify::Sources;
 use crate::{Error, Settings};
@@ -82,7 +82,6 @@ impl Provider {
         let collateral = settings.collateral.open(collateral)?;
         let state_dir = &settings.state_dir;
         let (custody, roots) = Custody::open(&tee, state_dir, &policy)?;
-        let record = Record::open(&state_dir.join(record::FILE), &policy, roots.current())?;
         let sources = Arc::new(Sources::new(anchor, collateral, custody.memory())?);
         let key = Arc::new(SigningKey::generate()?);
         let regime =
@@ -95,6 +94,7 @@ impl Provider {
                 "this provider cannot prove who it is, and gives no keys until it can"
             );
         }
+        let record = Record::open(state_dir, Arc::clone(&key), &measurement, &regime)?;
         let (regime, challenges) = (RwLock::new(Arc::new(regime)), Challenges::new()?);
         Ok(Self { regime, tee, key, sources, challenges, record, custody, measurement })
     }

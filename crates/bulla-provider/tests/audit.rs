@@ -47,14 +47,14 @@ fn releases_are_lines_and_refusals_are_counts() {
         );
     }
     let lines = site.audit();
-    let released: Vec<_> = lines.iter().filter(|line| line["result"] == "released").collect();
+    let released: Vec<_> = lines.iter().filter(|line| line["entry"] == "released").collect();
     assert_eq!(released.len(), 5);
     for line in released {
         assert_eq!(line["evidence"], hex::encode(sha256(&[&guest.quote])));
         assert_eq!(line["root_id"], hex::encode(running.identity.root_id));
         assert_eq!(line["policy_digest"], hex::encode(running.identity.policy_digest));
     }
-    let refused: Vec<_> = lines.iter().filter(|line| line["result"] == "refused").collect();
+    let refused: Vec<_> = lines.iter().filter(|line| line["entry"] == "refused").collect();
     assert_eq!(refused.iter().map(|line| line["count"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 4]);
     assert!(refused.iter().all(|line| line["code"] == "policy-denied" && line["cause"] == "policy.debug"));
 }
@@ -67,9 +67,10 @@ fn half_a_line_stays_alone() {
     let mut log = OpenOptions::new().append(true).open(site.state_dir().join("audit.log")).unwrap();
     log.write_all(b"{\"time\":1").unwrap();
     honest(&site, site.start().legacy);
-    let text = fs::read_to_string(site.state_dir().join("audit.log")).unwrap();
-    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(last["result"], "released");
+    assert_eq!(site.audit().last().unwrap()["entry"], "released");
+    let verdict = site.verdict();
+    assert_eq!((verdict.findings, verdict.tail, verdict.recovered.len()), (vec![], None, 1));
+    assert_eq!(verdict.recovered[0].1.bytes, 10);
 }
 
 #[derive(Clone, Default)]
@@ -127,7 +128,7 @@ fn logs_hold_no_secret_no_evidence_and_no_platform_id() {
         &guest.quote[48..],
         &guest.quote[632..],
         &order.evidence[568..],
-        &own_quote[48 + 64..],
+        &own_quote[48 + 384 + 4..],
         &sealed_box,
         &answer.ciphertext,
     ];

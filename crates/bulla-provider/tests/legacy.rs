@@ -39,7 +39,7 @@ fn an_existing_client_gets_its_key() {
     assert_ne!(again, sealed_box, "each box has its own key");
 
     let line = site.audit().pop().unwrap();
-    assert_eq!((line["mode"].as_str(), line["result"].as_str()), (Some("legacy"), Some("released")));
+    assert_eq!((line["mode"].as_str(), line["entry"].as_str()), (Some("legacy"), Some("released")));
     assert_eq!((line["simulated"].as_bool(), line["policy"].as_str()), (Some(true), Some("strict/1")));
 }
 

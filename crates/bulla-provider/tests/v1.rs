@@ -61,8 +61,11 @@ fn a_guest_gets_the_key_of_the_specification() {
     assert_eq!(key, wanted.expose());
 
     let line = site.audit().pop().unwrap();
-    assert_eq!((line["mode"].as_str(), line["result"].as_str()), (Some("v1"), Some("released")));
-    assert_eq!(line["keys"], serde_json::json!([{"path": "app/db", "purpose": "disk"}]));
+    assert_eq!((line["mode"].as_str(), line["entry"].as_str()), (Some("v1"), Some("released")));
+    assert_eq!(
+        line["keys"],
+        serde_json::json!([{"path": "app/db", "purpose": "disk", "algorithm": "hkdf-sha256", "length": 32}])
+    );
 }
 
 /// R37, R39: the statement is proved by a quote of this enclave.

@@ -107,15 +107,16 @@ impl Site {
         self.quote("default", &format!("09{}", "00".repeat(63)))
     }
 
-    /// The lines of the audit log.
+    /// The decisions in the audit log.
     pub fn audit(&self) -> Vec<Value> {
         let text = self.bulla.text("provider-state/audit.log");
-        text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &Value| line["entry"] == "released" || line["entry"] == "refused").collect()
     }
 
     /// How many keys were released.
     pub fn released(&self) -> usize {
-        self.audit().iter().filter(|line| line["result"] == "released").count()
+        self.audit().iter().filter(|line| line["entry"] == "released").count()
     }
 }
 

@@ -25,7 +25,8 @@ use bulla_protocol::{BODY_MAX, Code, Problem};
 
 use super::Service;
 use super::places::{ARRIVAL, Body, PIECE, Seat, WRITING};
-use crate::record::Mode;
+use crate::audit::Mode;
+use crate::record::Subject;
 use crate::refusal::Refusal;
 
 /// The most that a request's head may have, in bytes, and what hyper may buffer for a connection.
@@ -49,7 +50,7 @@ pub(super) async fn speak(
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), answer);
     if speaking.await.is_err_and(|error| error.is_parse()) {
-        service.refused(Mode::V1, &Refusal::new(Code::Malformed, "malformed.http"));
+        service.refused(&Mode::V1.into(), &Refusal::new(Code::Malformed, "malformed.http")).await;
     }
 }
 
@@ -70,7 +71,7 @@ type Seated = Extension<Arc<Seat>>;
 
 async fn statement(State(service): Here, Extension(seat): Seated) -> Response {
     let asked = service.walk(|provider| provider.statement());
-    respond::<Statement>(&service, &seat, asked).await
+    respond::<Statement>(&service, &seat, &Mode::V1.into(), asked).await
 }
 
 async fn challenge(State(service): Here, Extension(seat): Seated) -> Response {
@@ -78,26 +79,32 @@ async fn challenge(State(service): Here, Extension(seat): Seated) -> Response {
         let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(service.provider.challenges.issue(&mut ledger, Instant::now()))
     };
-    respond::<Challenge>(&service, &seat, issued).await
+    respond::<Challenge>(&service, &seat, &Mode::V1.into(), issued).await
 }
 
 async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
     let order = match order(&service, &seat, body).await {
         Ok(order) => order,
-        Err(refusal) => return problem(&service, &refusal),
+        Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let answered = service.walk(move |provider| provider.answer(&order));
-    respond::<Answer>(&service, &seat, answered).await
+    let subject = Subject::order(&order);
+    let answered = async {
+        let (answer, ticket) = service.walk(move |provider| provider.answer(&order)).await?;
+        // Not a byte leaves before the release is on the disk (R100).
+        ticket.durable().await?;
+        Ok(answer)
+    };
+    respond::<Answer>(&service, &seat, &subject, answered).await
 }
 
 async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
     let wanted = received(&seat, body).await.and_then(|body| Ok(FutureKey::from_json(&body.bytes)?));
     let wanted = match wanted {
         Ok(wanted) => wanted,
-        Err(refusal) => return problem(&service, &refusal),
+        Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
     let answered = service.walk(move |provider| provider.public_key(&wanted));
-    respond::<PublicKey>(&service, &seat, answered).await
+    respond::<PublicKey>(&service, &seat, &Mode::V1.into(), answered).await
 }
 
 async fn live() -> StatusCode {
@@ -105,21 +112,22 @@ async fn live() -> StatusCode {
 }
 
 async fn nothing(State(service): Here) -> Response {
-    problem(&service, &Code::NotFound.into())
+    problem(&service, &Mode::V1.into(), &Code::NotFound.into()).await
 }
 
 /// Answers a complete request; the connection does not give way meanwhile.
 async fn respond<T: serde::Serialize>(
     service: &Service,
     seat: &Seat,
+    subject: &Subject,
     answer: impl Future<Output = Result<T, Refusal>>,
 ) -> Response {
     if let Err(refusal) = seat.answering() {
-        return problem(service, &refusal);
+        return problem(service, subject, &refusal).await;
     }
     let response = match answer.await {
         Ok(answer) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response(),
-        Err(refusal) => problem(service, &refusal),
+        Err(refusal) => problem(service, subject, &refusal).await,
     };
     seat.resting();
     response
@@ -162,8 +170,8 @@ async fn whole<'a>(seat: &'a Seat, mut body: HttpBody) -> Result<Body<'a>, Refus
     Ok(whole)
 }
 
-fn problem(service: &Service, refusal: &Refusal) -> Response {
-    service.refused(Mode::V1, refusal);
+async fn problem(service: &Service, subject: &Subject, refusal: &Refusal) -> Response {
+    service.refused(subject, refusal).await;
     let status =
         StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let media = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];

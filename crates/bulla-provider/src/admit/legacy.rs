@@ -10,13 +10,15 @@ use bulla_protocol::{Code, legacy};
 
 use super::Service;
 use super::places::{Body, PIECE, Seat, WRITING};
-use crate::record::Mode;
+use crate::audit::Mode;
+use crate::record::Subject;
 use crate::refusal::Refusal;
 
 /// Answers one request.
 pub(super) async fn speak(service: &Arc<Service>, mut stream: TcpStream, seat: &Seat) {
-    if let Some(Err(refusal)) = exchange(service, &mut stream, seat).await {
-        service.refused(Mode::Legacy, &refusal);
+    let mut subject = Mode::Legacy.into();
+    if let Some(Err(refusal)) = exchange(service, &mut stream, seat, &mut subject).await {
+        service.refused(&subject, &refusal).await;
     }
 }
 
@@ -25,13 +27,14 @@ async fn exchange(
     service: &Arc<Service>,
     stream: &mut TcpStream,
     seat: &Seat,
+    subject: &mut Subject,
 ) -> Option<Result<(), Refusal>> {
     let mut prefix = [0; 4];
     let (first, rest) = prefix.split_at_mut(1);
     stream.read_exact(first).await.ok()?;
     seat.arriving();
     stream.read_exact(rest).await.ok()?;
-    match answer(service, stream, seat, prefix).await {
+    match answer(service, stream, seat, subject, prefix).await {
         Ok(response) => {
             seat.within(WRITING);
             stream.write_all(&response).await.ok()?;
@@ -45,6 +48,7 @@ async fn answer(
     service: &Arc<Service>,
     stream: &mut TcpStream,
     seat: &Seat,
+    subject: &mut Subject,
     prefix: [u8; 4],
 ) -> Result<Vec<u8>, Refusal> {
     let quote = {
@@ -52,7 +56,11 @@ async fn answer(
         seat.answering()?;
         legacy::quote(&body.bytes)?
     };
-    service.walk(move |provider| provider.answer_legacy(&quote)).await
+    *subject = Subject::quote(&quote);
+    let (response, ticket) = service.walk(move |provider| provider.answer_legacy(&quote)).await?;
+    // Not a byte leaves before the release is on the disk (R100).
+    ticket.durable().await?;
+    Ok(response)
 }
 
 /// The body, in pieces: what was announced costs nothing until it arrives (R47).

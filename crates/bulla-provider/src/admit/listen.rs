@@ -11,7 +11,7 @@ use tokio_rustls::Accept;
 use super::tls::TlsDoor;
 use super::unix::UnixDoor;
 use super::vsock::VsockDoor;
-use crate::record::Mode;
+use crate::audit::Mode;
 use crate::{Error, Listen};
 
 /// How many connections the system holds until they are accepted. A crowd that fills it costs everyone behind it a second.

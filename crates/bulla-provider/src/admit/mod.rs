@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use bulla_protocol::Code;
 
-use crate::record::Mode;
+use crate::record::Subject;
 use crate::refusal::Refusal;
 use crate::work::Work;
 use crate::{Error, Provider};
@@ -76,7 +76,11 @@ pub async fn serve(
                 Some(seat) => {
                     connections.spawn(attend(Arc::clone(&service), connection, Arc::new(seat)));
                 }
-                None => service.refused(connection.mode(), &Code::Busy.into()),
+                // The loop waits for no disk.
+                None => {
+                    let subject = connection.mode().into();
+                    drop(service.provider.record.refusal(&subject, &Code::Busy.into()));
+                }
             },
             Err(error) => recover(&error, &places).await,
         }
@@ -102,8 +106,12 @@ impl Service {
         self.work.run(move || walk(&service.provider)).await
     }
 
-    fn refused(&self, mode: Mode, refusal: &Refusal) {
-        self.provider.record.refusal(mode, refusal);
+    /// Records a refusal, and waits for its line if it gets one.
+    async fn refused(&self, subject: &Subject, refusal: &Refusal) {
+        if let Some(ticket) = self.provider.record.refusal(subject, refusal) {
+            // A line that cannot be written changes nothing for who gets no key anyway.
+            let _ = ticket.durable().await;
+        }
     }
 }
 
@@ -118,7 +126,9 @@ async fn attend(service: Arc<Service>, connection: Connection, seat: Arc<Seat>) 
             // Within the time for a first request, as everything before it.
             Connection::Https(handshake) => match handshake.await {
                 Ok(stream) => http::speak(&service, stream, &seat).await,
-                Err(_) => service.refused(mode, &Refusal::new(Code::Malformed, "malformed.tls")),
+                Err(_) => {
+                    service.refused(&mode.into(), &Refusal::new(Code::Malformed, "malformed.tls")).await;
+                }
             },
         }
     };
@@ -128,7 +138,7 @@ async fn attend(service: Arc<Service>, connection: Connection, seat: Arc<Seat>) 
         () = speaking => None,
     };
     if let Some(refusal) = refusal {
-        service.refused(mode, &refusal);
+        service.refused(&mode.into(), &refusal).await;
     }
 }
 

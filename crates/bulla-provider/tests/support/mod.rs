@@ -19,6 +19,7 @@ use bulla_protocol::v1::{
     Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
 };
 use bulla_protocol::{Code, Problem};
+use bulla_provider::audit::{self, Verdict};
 use bulla_provider::{Error, Listeners, Provider, ProviderIdentity, Settings, serve};
 use bulla_sim::{EnclaveIdentity, Machine, TdDescription};
 use bulla_tee::{KeyRequest, Tee};
@@ -110,10 +111,20 @@ impl Site {
         hkdf(machine_key.expose(), b"", &info)
     }
 
-    /// The audit log's lines.
+    /// The decisions in the audit log.
     pub fn audit(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.state_dir().join("audit.log")).unwrap();
-        text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let decides = |line: &serde_json::Value| line["entry"] == "released" || line["entry"] == "refused";
+        lines.filter(decides).collect()
+    }
+
+    /// What the audit log is worth.
+    pub fn verdict(&self) -> Verdict {
+        let log = fs::File::open(self.state_dir().join("audit.log")).unwrap();
+        let mut verifier = audit::Verifier::new();
+        verifier.read("audit.log", std::io::BufReader::new(log), &mut |_| ()).unwrap();
+        verifier.end()
     }
 
     /// Edits a value in `machine.toml`, as the machine's host can.
@@ -446,6 +457,11 @@ pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
     }
 }

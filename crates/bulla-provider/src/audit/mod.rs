@@ -1,0 +1,21 @@
+//! The audit log as everybody can read it: its format, its one verifier, and what its causes mean
+//! (specified in `docs/spec/audit.md`).
+//!
+//! ```
+//! use bulla_provider::audit::Verifier;
+//!
+//! let mut verifier = Verifier::new();
+//! verifier.read("audit.log", &b""[..], &mut |_| ())?;
+//! assert!(verifier.end().findings.is_empty());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod entry;
+mod line;
+mod verifier;
+
+pub use entry::{Broken, Continued, Entry, Event, Mode, Recovered, Refused, Released, Stated};
+pub use line::{LINE_MAX, Line, Position};
+pub use verifier::{Finding, Place, Tail, Trouble, Verdict, Verifier};
+
+pub(crate) use line::{checkpoint, compose};

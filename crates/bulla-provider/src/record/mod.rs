@@ -1,0 +1,368 @@
+//! Step `record`: a release is in the audit log, on the disk, before the key leaves (R100).
+//!
+//! A walk appends its line to the chain in memory and signs the new head into its answer; one thread writes what has been
+//! appended, syncs it and wakes whoever waits for it; a listener sends nothing before that. So the disk is waited for once
+//! a batch, and by nobody who computes. When the disk fails, nothing that waits is sent, and every release is refused until
+//! the log is open again.
+
+mod folder;
+mod log;
+mod refusals;
+mod ticket;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use bulla_crypto::{SigningKey, sha256};
+use bulla_protocol::Code;
+use bulla_protocol::v1::{Binding, Order, Selector, Statement};
+
+use crate::Error;
+use crate::audit::{Entry, Event, Mode, Position, Refused, Released, Stated, compose};
+use crate::clock::host_time;
+use crate::custody::Root;
+use crate::refusal::Refusal;
+use crate::regime::Regime;
+use folder::Folder;
+use log::{Calls, System};
+use refusals::Refusals;
+pub(crate) use ticket::Ticket;
+use writer::{Batch, Writer};
+
+/// The audit log's name in the state directory.
+pub(crate) const FILE: &str = "audit.log";
+/// What a release is refused with while the log cannot be written; also the state of health.
+pub(crate) const UNWRITABLE: &str = "audit.unwritable";
+/// How many entries may wait for the disk. Every listener waits for its own, so that many are never there.
+const WAITING_MAX: usize = 4096;
+
+/// What is bounded, in bytes.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// A file that is longer is followed by another.
+    file: u64,
+    /// Lines about refusals in one file.
+    refusals: u64,
+    /// Kept free for releases: while it cannot be, nothing is written about refusals.
+    reserve: u64,
+}
+
+impl Limits {
+    const SERVICE: Self = Self { file: 64 << 20, refusals: 4 << 20, reserve: 4 << 20 };
+}
+
+/// The audit log.
+pub(crate) struct Record {
+    shared: Arc<Shared>,
+    statements: Folder,
+    version: &'static str,
+    measurement: String,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// What the walks and the writer share.
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    limits: Limits,
+}
+
+struct Queue {
+    /// Behind which line the next one stands; `None` while the log cannot be written.
+    end: Option<Position>,
+    /// What waits to be written.
+    batch: Batch,
+    /// What the next start or file says of the provider.
+    stated: Stated,
+    /// What `stated` is about: the report data of the statement, and whether it has a quote.
+    about: ([u8; 64], bool),
+    refusals: Refusals,
+    /// Whether space is kept for releases.
+    reserve: bool,
+    closing: bool,
+}
+
+/// What is told of a request that was refused.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) mode: Mode,
+    pub(crate) path: Option<String>,
+    pub(crate) purpose: Option<String>,
+    pub(crate) evidence: Option<[u8; 32]>,
+}
+
+impl From<Mode> for Subject {
+    /// Of a request of which no more is known.
+    fn from(mode: Mode) -> Self {
+        Self { mode, path: None, purpose: None, evidence: None }
+    }
+}
+
+impl Subject {
+    /// Of a v1 order.
+    pub(crate) fn order(order: &Order) -> Self {
+        let key = order.request.keys.first();
+        Self {
+            mode: Mode::V1,
+            path: key.map(|key| key.path.clone()),
+            purpose: key.map(|key| key.purpose.clone()),
+            evidence: Some(sha256(&[&order.evidence])),
+        }
+    }
+
+    /// Of a legacy request.
+    pub(crate) fn quote(quote: &[u8]) -> Self {
+        Self { evidence: Some(sha256(&[quote])), ..Self::from(Mode::Legacy) }
+    }
+}
+
+impl Record {
+    /// Opens the log in a folder and states who signs it. A log that cannot be written does not stop the start: nothing
+    /// is released until it can be (R53).
+    pub(crate) fn open(
+        folder: &Path,
+        key: Arc<SigningKey>,
+        measurement: &[u8; 32],
+        regime: &Regime,
+    ) -> Result<Self, Error> {
+        Self::with(folder, key, measurement, regime, Limits::SERVICE, Box::new(System))
+    }
+
+    fn with(
+        folder: &Path,
+        key: Arc<SigningKey>,
+        measurement: &[u8; 32],
+        regime: &Regime,
+        limits: Limits,
+        calls: Box<dyn Calls>,
+    ) -> Result<Self, Error> {
+        let measurement = hex::encode(measurement);
+        let version = env!("CARGO_PKG_VERSION");
+        let statements = Folder::new(folder);
+        let statement = regime.own.statement();
+        let (stated, about) = state(&statements, version, &measurement, regime, &statement);
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                end: None,
+                batch: Batch::default(),
+                stated,
+                about,
+                refusals: Refusals::default(),
+                reserve: true,
+                closing: false,
+            }),
+            wake: Condvar::new(),
+            limits,
+        });
+        let mut writer = Writer::new(Arc::clone(&shared), Folder::new(folder), key, calls);
+        writer.start();
+        let writer = thread::Builder::new()
+            .name("bulla-audit".into())
+            .stack_size(512 * 1024)
+            .spawn(move || writer.run())
+            .map_err(Error::io("starting the thread of the audit log"))?;
+        Ok(Self { shared, statements, version, measurement, writer: Some(writer) })
+    }
+
+    /// Whether releases can be recorded now.
+    ///
+    /// # Errors
+    /// The state of health, a fixed name.
+    #[expect(dead_code, reason = "the endpoint of readiness shows it")]
+    pub(crate) fn health(&self) -> Result<(), &'static str> {
+        self.queue().end.map(drop).ok_or(UNWRITABLE)
+    }
+
+    /// Appends a release. Nothing of the answer may leave before the ticket is durable.
+    pub(crate) fn release(
+        &self,
+        regime: &Regime,
+        root: &Root,
+        asked: Asked<'_>,
+        statement: &Statement,
+    ) -> Result<Ticket, Refusal> {
+        self.state(regime, statement);
+        let policy = &regime.policy;
+        let entry = Entry::Released(Released {
+            mode: asked.mode,
+            evidence: hex::encode(sha256(&[asked.evidence])),
+            binding: asked.binding,
+            instance: asked.instance.map(Into::into),
+            keys: asked.keys.to_vec(),
+            root_id: hex::encode(root.id()),
+            epoch: root.epoch(),
+            policy: format!("{}/{}", policy.name, policy.version),
+            policy_digest: hex::encode(policy.digest),
+            simulated: policy.simulated,
+        });
+        let ticket = self.append(&entry)?;
+        tracing::info!(mode = asked.mode.as_str(), simulated = policy.simulated, "released a key");
+        Ok(ticket)
+    }
+
+    /// Appends something that was done to the provider.
+    #[expect(dead_code, reason = "the admin commands record themselves with it")]
+    pub(crate) fn event(&self, event: &str, detail: &[(&str, &str)]) -> Result<Ticket, Refusal> {
+        let detail = detail.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.append(&Entry::Event(Event { event: event.into(), detail }))
+    }
+
+    /// Counts a refusal. If its count is a power of two it gets a line, and a message in the operator's log; the ticket is
+    /// for who wants to wait for that line.
+    pub(crate) fn refusal(&self, subject: &Subject, refusal: &Refusal) -> Option<Ticket> {
+        let mut queue = self.queue();
+        let (subject, count) = queue.refusals.count(subject, refusal)?;
+        let (code, cause) = (refusal.code.as_str(), refusal.cause);
+        tracing::warn!(mode = subject.mode.as_str(), code, cause, count, "refused");
+        let entry = refused(&queue.stated, &subject, refusal, count);
+        queue.append_refusal(&entry, self.shared.limits, &self.shared.wake)
+    }
+
+    /// States under what the provider answers from now on, if that is not what was stated last.
+    pub(crate) fn state(&self, regime: &Regime, statement: &Statement) {
+        let about = about(statement);
+        if self.queue().about == about {
+            return;
+        }
+        let (stated, about) = state(&self.statements, self.version, &self.measurement, regime, statement);
+        let mut queue = self.queue();
+        queue.stated = stated.clone();
+        queue.about = about;
+        drop(queue.append(&Entry::Statement(stated)));
+        self.shared.wake.notify_one();
+    }
+
+    fn append(&self, entry: &Entry) -> Result<Ticket, Refusal> {
+        let mut queue = self.queue();
+        if queue.batch.entries >= WAITING_MAX {
+            return Err(Refusal::new(Code::Busy, "audit.busy"));
+        }
+        let ticket = queue.append(entry).ok_or(Refusal::new(Code::Internal, UNWRITABLE))?;
+        self.shared.wake.notify_one();
+        Ok(ticket)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.shared.queue()
+    }
+}
+
+impl Drop for Record {
+    /// Writes what waits, and how often was refused what.
+    fn drop(&mut self) {
+        self.queue().closing = true;
+        self.shared.wake.notify_one();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+/// What a release is for.
+pub(crate) struct Asked<'a> {
+    pub(crate) mode: Mode,
+    /// The evidence as it was sent.
+    pub(crate) evidence: &'a [u8],
+    pub(crate) binding: String,
+    pub(crate) instance: Option<&'a str>,
+    pub(crate) keys: &'a [Selector],
+}
+
+impl<'a> Asked<'a> {
+    /// A v1 order.
+    pub(crate) fn order(order: &'a Order) -> Self {
+        let request = &order.request;
+        let binding = match &request.binding {
+            Binding::Registers { name, version } => format!("registers:{name}/{version}"),
+            Binding::Owner { owner, product, svn } => format!("owner:{}/{product}/{svn}", hex::encode(owner)),
+            other => other.kind().into(),
+        };
+        let (instance, keys) = (request.instance.as_deref(), request.keys.as_slice());
+        Self { mode: Mode::V1, evidence: &order.evidence, binding, instance, keys }
+    }
+
+    /// A legacy request.
+    pub(crate) fn quote(quote: &'a [u8]) -> Self {
+        Self { mode: Mode::Legacy, evidence: quote, binding: "legacy".into(), instance: None, keys: &[] }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Puts a line behind the last one. `None` while there is no last one.
+    fn append(&mut self, entry: &Entry) -> Option<Ticket> {
+        let end = self.end?;
+        let mut line = compose(end, host_time(), entry);
+        let position = end.after(&line);
+        line.push(b'\n');
+        self.end = Some(position);
+        let (ticket, waiter) = Ticket::new(position.head);
+        self.batch.push(&line, waiter);
+        Some(ticket)
+    }
+
+    /// The same for a refusal, within the budget of refusals.
+    fn append_refusal(&mut self, entry: &Entry, limits: Limits, wake: &Condvar) -> Option<Ticket> {
+        if !self.reserve || self.refusals.bytes >= limits.refusals {
+            return None;
+        }
+        let before = self.batch.bytes.len();
+        let ticket = self.append(entry)?;
+        self.refusals.bytes += (self.batch.bytes.len() - before) as u64;
+        wake.notify_one();
+        Some(ticket)
+    }
+}
+
+fn refused(stated: &Stated, subject: &Subject, refusal: &Refusal, count: u64) -> Entry {
+    Entry::Refused(Refused {
+        mode: subject.mode,
+        code: refusal.code.as_str().into(),
+        cause: refusal.cause.into(),
+        count,
+        path: subject.path.clone(),
+        purpose: subject.purpose.clone(),
+        evidence: subject.evidence.map(hex::encode),
+        policy: stated.policy.clone(),
+        policy_digest: stated.policy_digest.clone(),
+        simulated: stated.simulated,
+    })
+}
+
+/// What the log says of the provider. The statement itself, with its quote, is kept beside the log.
+fn state(
+    statements: &Folder,
+    version: &str,
+    measurement: &str,
+    regime: &Regime,
+    statement: &Statement,
+) -> (Stated, ([u8; 64], bool)) {
+    let policy = &regime.policy;
+    let kept = (!statement.quote.is_empty()).then(|| statements.keep(statement));
+    let stated = Stated {
+        version: version.into(),
+        signing_key: hex::encode(statement.signing_key),
+        measurement: measurement.into(),
+        authority: hex::encode(policy.authority),
+        policy: format!("{}/{}", policy.name, policy.version),
+        policy_digest: hex::encode(policy.digest),
+        roots: regime.roots.iter().map(|root| hex::encode(root.id())).collect(),
+        statement: kept,
+        simulated: policy.simulated,
+    };
+    (stated, about(statement))
+}
+
+fn about(statement: &Statement) -> ([u8; 64], bool) {
+    (*statement.report_data().as_bytes(), !statement.quote.is_empty())
+}
