@@ -3,7 +3,11 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::io::Write;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread::available_parallelism;
 
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
 use bulla_protocol::Code;
@@ -13,14 +17,20 @@ use bulla_sim::{EnclaveIdentity, TdDescription};
 use bulla_tee::sgx::arch::Attributes;
 use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
 
-use support::{Http, LegacyGuest, Running, Site, Source, enclave_identity, honest, v1_key};
+use support::{Http, LegacyGuest, Running, Site, Source, connect, enclave_identity, honest, v1_key};
 
 type Lie = Box<dyn Fn(&dyn Tee, &ReportData) -> Result<Evidence, bulla_tee::Error> + Send + Sync>;
 
 /// An enclave whose quotes pass through a host that may lie.
 struct Hosted {
     enclave: Arc<dyn Tee>,
-    lie: Mutex<Option<Lie>>,
+    lie: Mutex<Option<Arc<Lie>>>,
+}
+
+impl Hosted {
+    fn tell(&self, lie: Lie) {
+        *self.lie.lock().unwrap() = Some(Arc::new(lie));
+    }
 }
 
 impl Tee for Hosted {
@@ -37,7 +47,8 @@ impl Tee for Hosted {
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
-        match (kind, self.lie.lock().unwrap().as_ref()) {
+        let lie = self.lie.lock().unwrap().clone();
+        match (kind, lie) {
             (EvidenceKind::Quote, Some(lie)) => lie(self.enclave.as_ref(), data),
             // EREPORT is the processor's, and no host is in between.
             _ => self.enclave.attest(data, kind),
@@ -116,7 +127,7 @@ fn a_lie_from_the_start_gets_no_key_and_ends_with_the_lie() {
     let site = Site::new();
     let td = TdDescription::default_guest();
     for (cause, lie) in lies(&site) {
-        let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(Some(lie)) });
+        let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(Some(Arc::new(lie))) });
         let running = site.start_with(hosted.clone());
         let statement = Http::new(running.http).get::<Statement>("/v1/provider");
         assert_eq!(statement.unwrap_err(), Code::SelfEvidenceInvalid, "{cause}");
@@ -136,10 +147,40 @@ fn a_lie_in_a_legacy_answer_gets_no_key() {
         let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(None) });
         let running = site.start_with(hosted.clone());
         v1_key(&site.machine(), &td, running.http).unwrap();
-        *hosted.lie.lock().unwrap() = Some(lie);
+        hosted.tell(lie);
         assert!(LegacyGuest::new(&site.machine(), &td).key(running.legacy).is_none(), "{cause}");
         *hosted.lie.lock().unwrap() = None;
         honest(&site, running.legacy);
+    }
+}
+
+/// R53, B43: a quoting service that hangs holds up those whose answers need a quote, and nobody else; when it goes on, so do they.
+#[test]
+fn a_quoting_service_that_hangs_holds_up_only_who_needs_it() {
+    let site = Site::new();
+    let td = TdDescription::default_guest();
+    let hosted = Arc::new(Hosted { enclave: site.enclave(), lie: Mutex::new(None) });
+    let running = site.start_with(hosted.clone());
+    honest(&site, running.legacy);
+    let (hanging, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(RwLock::new(())));
+    let (hangs, passage, closed) = (Arc::clone(&hanging), Arc::clone(&gate), gate.write().unwrap());
+    hosted.tell(Box::new(move |enclave, data| {
+        hangs.fetch_add(1, Ordering::SeqCst);
+        drop(passage.read().unwrap());
+        Ok(simulated(quote(enclave, data)))
+    }));
+    let guest = LegacyGuest::new(&site.machine(), &td);
+    // More than there are walks, so that those who hang are all that there is.
+    let mut guests: Vec<_> = (0..20).map(|_| connect(running.legacy)).collect();
+    guests.iter_mut().for_each(|stream| stream.write_all(&guest.frame()).unwrap());
+    while hanging.load(Ordering::SeqCst) < available_parallelism().map_or(1, NonZero::get).min(4) {
+        std::thread::yield_now();
+    }
+    v1_key(&site.machine(), &td, running.http).unwrap();
+    Http::new(running.http).get::<Statement>("/v1/provider").unwrap();
+    drop(closed);
+    for mut stream in guests {
+        assert!(support::legacy_exchange(&mut stream, b"").is_some());
     }
 }
 
@@ -154,8 +195,7 @@ fn a_quote_of_another_machine_is_not_ours() {
     assert!(guest.key(running.legacy).is_some());
     let other = Site::new();
     let elsewhere = other.enclave();
-    *hosted.lie.lock().unwrap() =
-        Some(Box::new(move |_, data| Ok(simulated(quote(elsewhere.as_ref(), data)))));
+    hosted.tell(Box::new(move |_, data| Ok(simulated(quote(elsewhere.as_ref(), data)))));
     assert!(guest.key(running.legacy).is_none());
     assert_eq!(audit_cause(&site), "self.other_machine");
 }

@@ -70,7 +70,7 @@ type Here = State<Arc<Service>>;
 type Seated = Extension<Arc<Seat>>;
 
 async fn statement(State(service): Here, Extension(seat): Seated) -> Response {
-    let asked = service.walk(|provider| provider.statement());
+    let asked = service.walk(Mode::V1, |provider| provider.statement());
     respond::<Statement>(&service, &seat, &Mode::V1.into(), asked).await
 }
 
@@ -89,7 +89,7 @@ async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> 
     };
     let subject = Subject::order(&order);
     let answered = async {
-        let (answer, ticket) = service.walk(move |provider| provider.answer(&order)).await?;
+        let (answer, ticket) = service.walk(Mode::V1, move |provider| provider.answer(&order)).await?;
         // Not a byte leaves before the release is on the disk (R100).
         ticket.durable().await?;
         Ok(answer)
@@ -103,7 +103,7 @@ async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBod
         Ok(wanted) => wanted,
         Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let answered = service.walk(move |provider| provider.public_key(&wanted));
+    let answered = service.walk(Mode::V1, move |provider| provider.public_key(&wanted));
     respond::<PublicKey>(&service, &seat, &Mode::V1.into(), answered).await
 }
 

@@ -57,7 +57,8 @@ async fn answer(
         legacy::quote(&body.bytes)?
     };
     *subject = Subject::quote(&quote);
-    let (response, ticket) = service.walk(move |provider| provider.answer_legacy(&quote)).await?;
+    let (response, ticket) =
+        service.walk(Mode::Legacy, move |provider| provider.answer_legacy(&quote)).await?;
     // Not a byte leaves before the release is on the disk (R100).
     ticket.durable().await?;
     Ok(response)

@@ -19,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use bulla_protocol::Code;
 
+use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
 use crate::work::Work;
@@ -100,10 +101,11 @@ impl Service {
     /// Runs one walk off the asynchronous threads.
     async fn walk<T: Send + 'static>(
         self: &Arc<Self>,
+        mode: Mode,
         walk: impl FnOnce(&Provider) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let service = Arc::clone(self);
-        self.work.run(move || walk(&service.provider)).await
+        self.work.run(mode, move || walk(&service.provider)).await
     }
 
     /// Records a refusal, and waits for its line if it gets one.
