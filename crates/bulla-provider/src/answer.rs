@@ -36,6 +36,7 @@ impl Provider {
         let proof = regime.own.proof()?;
         let claims = evidence(&regime, &proof, order)?;
         let guest = authorize::guest(&claims, request)?;
+        authorize::usage(&regime.policy, request, guest, regime.judge.now()?)?;
         let (manifest, log) = (order.manifest.as_ref(), order.event_log.as_deref());
         let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
         let authority = &regime.policy.authority;
@@ -62,7 +63,7 @@ impl Provider {
         let regime = self.regime();
         let proof = regime.own.proof()?;
         let claims = self::quote(&regime, &proof, quote)?;
-        let guest = authorize::legacy_guest(&claims)?;
+        let guest = authorize::legacy_guest(&regime.policy, &claims)?;
         let to = authorize::legacy_key(&claims)?;
         let root = regime.roots.first().ok_or(Refusal::new(Code::UnknownRoot, "root.first_retired"))?;
         let seal_key = root.legacy_seal_key();

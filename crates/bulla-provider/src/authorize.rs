@@ -4,10 +4,11 @@ use bulla_attest::Claims;
 use bulla_crypto::{HpkePublicKey, Kem};
 use bulla_protocol::v1::{Binding, FutureKey, Request};
 use bulla_protocol::{Code, Manifest, NotEntitled, Signed};
-use bulla_tee::{Identity, TdxIdentity};
+use bulla_tee::{GuestRegisters, Identity, TdxIdentity};
 
 use crate::derive::{Bound, BoundTo};
 use crate::policy::Policy;
+use crate::policy::usage::{self, Use};
 use crate::refusal::Refusal;
 use crate::registers::RegisterPolicy;
 
@@ -99,19 +100,26 @@ fn entitled(
     })
 }
 
-/// The guest of a legacy request. The formula leaves out three registers that the host chooses, so they must be zero:
-/// otherwise guests that differ in them would share a key (R25).
-pub(crate) fn legacy_guest(claims: &Claims) -> Result<&TdxIdentity, Refusal> {
+/// Whether the policy has a rule for each of the keys that a guest asks for.
+pub(crate) fn usage(
+    policy: &Policy,
+    request: &Request,
+    guest: &TdxIdentity,
+    now: u64,
+) -> Result<(), Refusal> {
+    let guest = &GuestRegisters::from(guest);
+    let wanted = Use { binding: &request.binding, guest, session: None, now };
+    usage::allows(&policy.usage, &wanted, &request.keys)
+        .map_err(|cause| Refusal::new(Code::UsageDenied, cause))
+}
+
+/// The guest of a legacy request. The formula leaves out three registers that the host chooses, so they must be zero or
+/// listed: otherwise guests that differ in them would share a key (R25).
+pub(crate) fn legacy_guest<'a>(policy: &Policy, claims: &'a Claims) -> Result<&'a TdxIdentity, Refusal> {
+    let denied = |cause| Refusal::new(Code::PolicyDenied, cause);
+    let legacy = policy.legacy.as_ref().ok_or(denied("legacy.disabled"))?;
     let guest = tdx(claims)?;
-    for (register, cause) in [
-        (&guest.mrconfigid, "legacy.mrconfigid"),
-        (&guest.mrowner, "legacy.mrowner"),
-        (&guest.mrownerconfig, "legacy.mrownerconfig"),
-    ] {
-        if register != &[0; 48] {
-            return Err(Refusal::new(Code::PolicyDenied, cause));
-        }
-    }
+    legacy.check(guest).map_err(denied)?;
     Ok(guest)
 }
 

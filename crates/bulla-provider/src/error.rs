@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bulla_crypto::{Class, EntropyFailure};
 
 use crate::CustodyError;
+use crate::policy::PolicyError;
 
 /// Why a provider does not start or ends. No request can cause one of these (R53).
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +32,13 @@ pub enum Error {
 
     /// The machine is real, and there is no signed policy.
     #[error(
-        "a real machine needs a policy signed by its provider authority, and this version knows only the development \
-         policy of simulated machines: use a later version"
+        "a real machine needs a policy signed by its provider authority: name its file in the settings (policy)"
     )]
     SignedPolicyNeeded,
+
+    /// The policy is not accepted.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 
     /// The machine is not an SGX enclave.
     #[error("a key provider runs in an SGX enclave, and this machine is a {0}")]
@@ -118,6 +122,7 @@ impl Error {
             Self::Settings { .. } => "settings.invalid",
             Self::UnsafePlace { .. } => "state.unsafe_place",
             Self::SignedPolicyNeeded => "provider.signed_policy_needed",
+            Self::Policy(error) => error.code(),
             Self::NotAnEnclave(_) => "provider.not_an_enclave",
             Self::Machine(error) => error.code(),
             Self::MissingSeal { .. } => "state.missing_seal",
@@ -138,6 +143,7 @@ impl Error {
         match self {
             Self::Settings { .. } | Self::NotAnEnclave(_) => Class::Usage,
             Self::SignedPolicyNeeded | Self::OtherRoot { .. } | Self::UnsafePlace { .. } => Class::Refused,
+            Self::Policy(error) => error.class(),
             Self::Machine(error) => error.class(),
             Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
             Self::Locked { .. } => Class::Unavailable,

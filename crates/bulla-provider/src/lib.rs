@@ -69,7 +69,7 @@ mod wrap;
 pub use admit::{Listeners, serve};
 pub use custody::CustodyError;
 pub use error::Error;
-pub use policy::DEVELOPMENT_AUTHORITY;
+pub use policy::{DEVELOPMENT_AUTHORITY, Draft, Policy, PolicyError, Warning};
 pub use provider::{Provider, ProviderIdentity};
 pub use settings::{
     CollateralSettings, Explained, Finding, LimitSettings, Listen, LogFormat, LogSettings, Rate, Settings,

@@ -117,7 +117,7 @@ impl Own {
         if id.intel().is_none_or(|id| id.tee != TeeKind::Sgx) {
             return Err(invalid("self.not_an_sgx_quote"));
         }
-        let claims = self.judge.claims(&quote, &id).map_err(|refusal| match refusal.code {
+        let claims = self.judge.own_claims(&quote, &id).map_err(|refusal| match refusal.code {
             Code::CollateralUnavailable => refusal,
             _ => invalid(refusal.cause),
         })?;

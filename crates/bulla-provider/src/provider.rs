@@ -51,8 +51,8 @@ impl Provider {
     /// `self-evidence-invalid` until its quote is its own (R37, R53, B43).
     ///
     /// # Errors
-    /// [`Error::SignedPolicyNeeded`] on a real machine, [`Error::NotAnEnclave`] for a machine that is no enclave,
-    /// [`Error::Machine`], [`Error::Locked`], [`Error::MissingSeal`] and the other errors about `state_dir` (R95, B39).
+    /// [`Error::SignedPolicyNeeded`] on a real machine without a policy, [`Error::Policy`] for one that is not signed as it has
+    /// to be or is for other machines (R108), [`Error::NotAnEnclave`] for a machine that is no enclave, [`Error::Machine`], [`Error::Locked`], [`Error::MissingSeal`] and the other errors about `state_dir` (R95, B39).
     pub fn start(
         tee: Arc<dyn Tee>,
         collateral: Arc<dyn CollateralSource>,
@@ -70,15 +70,16 @@ impl Provider {
         anchor: TrustAnchor,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let measurement = match tee.identity()? {
-            Identity::Sgx(enclave) if !is_simulated(&enclave.cpusvn) => {
-                return Err(Error::SignedPolicyNeeded);
-            }
-            Identity::Sgx(enclave) => enclave.mrenclave,
+        let (measurement, simulated) = match tee.identity()? {
+            Identity::Sgx(enclave) => (enclave.mrenclave, is_simulated(&enclave.cpusvn)),
             Identity::Tdx(_) => return Err(Error::NotAnEnclave("TDX guest")),
             Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
             _ => return Err(Error::NotAnEnclave("machine of another kind")),
         };
+        if settings.policy.is_none() && !simulated {
+            return Err(Error::SignedPolicyNeeded);
+        }
+        policy.belongs(simulated)?;
         let collateral = settings.collateral.open(collateral)?;
         let state_dir = &settings.state_dir;
         let (custody, roots) = Custody::open(&tee, state_dir, &policy)?;

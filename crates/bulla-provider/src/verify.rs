@@ -73,13 +73,15 @@ impl Sources {
 /// Judges evidence, of guests and of the provider itself, under one policy.
 pub(crate) struct Judge {
     sources: Arc<Sources>,
-    appraisal: bulla_attest::Policy,
+    guests: bulla_attest::Policy,
+    own: bulla_attest::Policy,
     simulated: bool,
 }
 
 impl Judge {
     pub(crate) fn new(sources: Arc<Sources>, policy: &Policy) -> Self {
-        Self { sources, appraisal: policy.appraisal.clone(), simulated: policy.simulated }
+        let (guests, own) = (policy.guests.clone(), policy.own.clone());
+        Self { sources, guests, own, simulated: policy.simulated }
     }
 
     /// As [`Sources::now`].
@@ -87,12 +89,27 @@ impl Judge {
         self.sources.now()
     }
 
-    /// What a quote says, if it is genuine and the policy accepts it. `id` is what [`CollateralId::of_quote`] read from it.
+    /// What a guest's quote says, if it is genuine and the policy accepts it. `id` is what [`CollateralId::of_quote`] read
+    /// from it.
     pub(crate) fn claims(&self, quote: &[u8], id: &CollateralId) -> Result<Claims, Refusal> {
+        self.judge(quote, id, &self.guests)
+    }
+
+    /// The same of the provider's own quote.
+    pub(crate) fn own_claims(&self, quote: &[u8], id: &CollateralId) -> Result<Claims, Refusal> {
+        self.judge(quote, id, &self.own)
+    }
+
+    fn judge(
+        &self,
+        quote: &[u8],
+        id: &CollateralId,
+        appraisal: &bulla_attest::Policy,
+    ) -> Result<Claims, Refusal> {
         let (now, sources) = (self.now()?, self.sources.as_ref());
         let collateral = sources.store.current(id, now).map_err(|error| refusal(&error))?;
         let verifier = sources.verifier.clone().with_floor(sources.store.floor());
-        let claims = verifier.verify(quote, &collateral, now, &self.appraisal);
+        let claims = verifier.verify(quote, &collateral, now, appraisal);
         let claims = claims.map_err(|error| refusal(&error))?;
         if claims.simulated != self.simulated {
             return Err(Refusal::new(Code::PolicyDenied, "policy.simulated"));

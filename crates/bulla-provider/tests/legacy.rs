@@ -40,7 +40,7 @@ fn an_existing_client_gets_its_key() {
 
     let line = site.audit().pop().unwrap();
     assert_eq!((line["mode"].as_str(), line["entry"].as_str()), (Some("legacy"), Some("released")));
-    assert_eq!((line["simulated"].as_bool(), line["policy"].as_str()), (Some(true), Some("strict/1")));
+    assert_eq!((line["simulated"].as_bool(), line["policy"].as_str()), (Some(true), Some("development/1")));
 }
 
 /// Each register of the formula changes the key.

@@ -180,7 +180,7 @@ fn wrong_settings_stop_the_start() {
     for (settings, code, words) in [
         ("", 2, "machine"),
         ("machine = \"sim:host\"\n[listen]\n", 2, "turn one on"),
-        (&format!("policy = \"loose\"\n{PROVIDER}"), 2, "policy"),
+        (&format!("policy = \"loose\"\n{PROVIDER}"), 1, "loose"),
         (&format!("{PROVIDER}ftp = \"127.0.0.1:0\"\n"), 2, "ftp"),
         (&PROVIDER.replace("127.0.0.1", "0.0.0.0"), 2, "loopback"),
         (&PROVIDER.replace("sim:host", "sim:missing"), 13, "missing"),

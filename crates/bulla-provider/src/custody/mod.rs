@@ -31,7 +31,7 @@ use keyring::Keyring;
 pub(crate) use memory::Memory;
 pub(crate) use roots::{Root, Roots};
 pub(crate) use state::State;
-pub(crate) use terms::{Kind, Recovery, Terms};
+pub(crate) use terms::{Kind, Recovery, Target, Terms};
 
 /// The roots of one provider on the disk, and the only way to change them.
 pub(crate) struct Custody {

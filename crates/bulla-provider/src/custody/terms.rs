@@ -51,16 +51,3 @@ pub(crate) struct Target {
     /// Until when it may be given them, in Unix seconds.
     pub(crate) not_after: Option<u64>,
 }
-
-impl Terms {
-    /// Roots that stay where they are.
-    pub(crate) const fn hardware() -> Self {
-        Self {
-            custody: Kind::Hardware,
-            recovery: None,
-            upgrades: Vec::new(),
-            migration: BTreeSet::new(),
-            minimum_epoch: 0,
-        }
-    }
-}
