@@ -19,7 +19,7 @@ use crate::{Error, Settings};
 pub struct Provider {
     regime: RwLock<Arc<Regime>>,
     tee: Arc<dyn Tee>,
-    key: Arc<SigningKey>,
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) sources: Arc<Sources>,
     pub(crate) challenges: Challenges,
     pub(crate) record: Record,

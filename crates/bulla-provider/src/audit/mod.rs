@@ -10,10 +10,14 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod causes;
 mod entry;
 mod line;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
+pub use causes::{Advice, advice};
 pub use entry::{Broken, Continued, Entry, Event, Mode, Recovered, Refused, Released, Stated};
 pub use line::{LINE_MAX, Line, Position};
 pub use verifier::{Finding, Place, Tail, Trouble, Verdict, Verifier};

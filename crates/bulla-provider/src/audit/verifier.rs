@@ -43,6 +43,7 @@ struct Chain {
 struct Torn {
     before: Chain,
     findings: usize,
+    more: u64,
     statements: usize,
     bytes: u64,
     hash: Sha256,
@@ -142,6 +143,8 @@ pub enum Trouble {
         /// The last.
         to: u64,
     },
+    /// The bytes that this line excuses are not there any more, or others are.
+    Tidied,
     /// The provider itself found its log changed.
     Broken(String),
 }
@@ -221,6 +224,7 @@ impl Verifier {
             let half_a_line = |finding: &Finding| finding.trouble == Trouble::NoLine;
             if self.verdict.findings.iter().skip(torn.findings).all(half_a_line) {
                 self.verdict.findings.truncate(torn.findings);
+                self.verdict.more = torn.more;
             }
             self.verdict.tail = Some(Tail {
                 bytes: torn.bytes,
@@ -240,16 +244,17 @@ impl Verifier {
         if let (Some(line), Some(Entry::Recovered(recovered))) = (line, &entry)
             && self.closes(line, recovered)
         {
-            let place = self.place();
-            self.verdict.recovered.push((place, recovered.clone()));
-            self.verdict.recovered.truncate(KEPT_MAX);
-            self.accept(line, entry.as_ref());
-            return;
+            return self.accept(line, entry.as_ref());
         }
         let Some(line) = line else {
             self.find(Trouble::NoLine);
             return self.torn(bytes);
         };
+        if let Some(Entry::Recovered(Recovered { bytes: 1.., .. })) = &entry
+            && self.chain.last.is_some()
+        {
+            self.note(Trouble::Tidied);
+        }
         if self.chain.last.is_none_or(|last| last == line.follows()) {
             self.accept(line, entry.as_ref());
         } else {
@@ -305,6 +310,11 @@ impl Verifier {
                     }
                 }
             }
+            Some(Entry::Recovered(recovered)) => {
+                let place = self.place();
+                self.verdict.recovered.push((place, recovered.clone()));
+                self.verdict.recovered.truncate(KEPT_MAX);
+            }
             Some(Entry::Broken(broken)) => {
                 self.note(Trouble::Broken(format!("{}: {}", broken.file, broken.found)));
             }
@@ -352,6 +362,7 @@ impl Verifier {
             return false;
         }
         self.verdict.findings.truncate(torn.findings);
+        self.verdict.more = torn.more;
         self.verdict.statements.truncate(torn.statements);
         self.chain = torn.before.clone();
         self.torn = None;
@@ -377,6 +388,7 @@ impl Verifier {
             self.torn = Some(Torn {
                 before: self.chain.clone(),
                 findings: self.verdict.findings.len(),
+                more: self.verdict.more,
                 statements: self.verdict.statements.len(),
                 bytes: 0,
                 hash: Sha256::new(),
@@ -442,6 +454,7 @@ impl fmt::Display for Trouble {
                 f,
                 "the signature does not cover entries {from} to {to}: some of them were changed together with their hashes"
             ),
+            Self::Tidied => f.write_str("what a crash had left before this line was changed or removed"),
             Self::Broken(found) => write!(f, "the provider found its log changed when it started: {found}"),
         }
     }

@@ -103,7 +103,7 @@ impl Writer {
         let mut batch = mem::take(&mut queue.batch);
         queue.end = Some(sign(&self.key, end, &mut batch.bytes));
         queue.reserve = self.reserve;
-        let full = log.len + batch.bytes.len() as u64 > self.full;
+        let full = !queue.closing && log.len + batch.bytes.len() as u64 > self.full;
         if full {
             // The first line of the next file; whatever is appended meanwhile stands behind it.
             queue.refusals.bytes = 0;
