@@ -59,6 +59,7 @@ pub async fn serve(
     let mut renewal = interval(RENEWAL);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut renewing: Option<JoinHandle<()>> = None;
+    let mut failures: u64 = 0;
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -83,7 +84,10 @@ pub async fn serve(
                     drop(service.provider.record.refusal(&subject, &Code::Busy.into()));
                 }
             },
-            Err(error) => recover(&error, &places).await,
+            Err(error) => {
+                failures += 1;
+                recover(&error, failures, &places).await;
+            }
         }
     }
     places.close();
@@ -146,14 +150,16 @@ async fn attend(service: Arc<Service>, connection: Connection, seat: Arc<Seat>) 
 
 /// A failed accept is no reason to end. A peer that left early costs nothing; without descriptors or memory, somebody who
 /// only waits gives way, and the loop takes a breath instead of spinning.
-async fn recover(error: &io::Error, places: &Places) {
+async fn recover(error: &io::Error, failures: u64, places: &Places) {
     if matches!(
         error.kind(),
         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
     ) {
         return;
     }
-    tracing::warn!(error = %error.kind(), "a connection could not be accepted");
+    if failures.is_power_of_two() {
+        tracing::warn!(error = %error.kind(), failures, "a connection could not be accepted");
+    }
     // Whoever comes next may find nobody who had a moment yet; then the breath is all.
     let _ = places.make_way();
     sleep(PAUSE).await;
