@@ -79,6 +79,9 @@ impl Provider {
 fn evidence(regime: &Regime, proof: &Proof, order: &Order) -> Result<Claims, Refusal> {
     match order.kind {
         EvidenceKind::TdxQuote => quote(regime, proof, &order.evidence),
+        EvidenceKind::TdxReport => regime.own.neighbour(proof, &order.evidence),
+        // This is an SGX enclave, and no processor has both.
+        EvidenceKind::SnpReport => Err(Refusal::new(Code::WrongPlatform, "platform.other_vendor")),
         _ => Err(Refusal::new(Code::Unsupported, "evidence.unknown")),
     }
 }

@@ -53,6 +53,7 @@ mod colocate;
 mod custody;
 mod derive;
 mod error;
+mod machine;
 mod own;
 mod policy;
 mod provider;

@@ -134,6 +134,16 @@ impl Own {
         Ok((quote, claims))
     }
 
+    /// What a local report of a guest on this machine says. A report of another CPUSVN than that of the own quote has the
+    /// next request quote anew: the machine may have been updated since.
+    pub(crate) fn neighbour(&self, proof: &Proof, report: &[u8]) -> Result<Claims, Refusal> {
+        self.judge.local_claims(report, proof, self.tee.as_ref()).inspect_err(|refusal| {
+            if refusal.cause == "report.cpusvn" {
+                self.distrust(refusal.cause);
+            }
+        })
+    }
+
     /// Refuses, and has the next request prove everything anew.
     pub(crate) fn distrust(&self, cause: &'static str) -> Refusal {
         *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use bulla_attest::collateral::{Bundle, FloorMemory, Minimum, Store};
-use bulla_attest::{Claims, CollateralId, Error, Remote, TrustAnchor, Verifier};
+use bulla_attest::{
+    Claims, CollateralId, Error, IntelCollateralId, IntelPlatform, Remote, TeeKind, TrustAnchor, Verifier,
+};
 use bulla_protocol::Code;
+use bulla_tee::Tee;
 
 use crate::clock::Clock;
+use crate::machine::{Basis, Machine};
+use crate::own::Proof;
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::settings::Collateral;
@@ -76,12 +81,13 @@ pub(crate) struct Judge {
     guests: bulla_attest::Policy,
     own: bulla_attest::Policy,
     simulated: bool,
+    machine: Machine,
 }
 
 impl Judge {
     pub(crate) fn new(sources: Arc<Sources>, policy: &Policy) -> Self {
         let (guests, own) = (policy.guests.clone(), policy.own.clone());
-        Self { sources, guests, own, simulated: policy.simulated }
+        Self { sources, guests, own, simulated: policy.simulated, machine: Machine::default() }
     }
 
     /// As [`Sources::now`].
@@ -110,6 +116,37 @@ impl Judge {
         let collateral = sources.store.current(id, now).map_err(|error| refusal(&error))?;
         let verifier = sources.verifier.clone().with_floor(sources.store.floor());
         let claims = verifier.verify(quote, &collateral, now, appraisal);
+        self.accepted(claims)
+    }
+
+    /// What a TDREPORT says, if it was made on this machine and the policy accepts it (R35). `proof` is this machine's own,
+    /// by which the platform is known.
+    pub(crate) fn local_claims(
+        &self,
+        report: &[u8],
+        proof: &Proof,
+        tee: &dyn Tee,
+    ) -> Result<Claims, Refusal> {
+        let unverifiable = Refusal::new(Code::Unsupported, "report.unverifiable");
+        let local = tee.local_verifier().ok_or(unverifiable)?;
+        let IntelPlatform { fmspc, ca, .. } = *proof.platform.intel().ok_or(unverifiable)?;
+        let (now, store) = (self.now()?, &self.sources.store);
+        let collateral = |tee| {
+            let id = CollateralId::Intel(IntelCollateralId { tee, fmspc, ca });
+            store.current(&id, now).map_err(|error| refusal(&error))
+        };
+        let (own, guests) = (collateral(TeeKind::Sgx)?, collateral(TeeKind::Tdx)?);
+        let basis = Basis { quote: proof.statement.quote.clone(), own, guests, floor: store.floor() };
+        let verifier = &self.sources.verifier;
+        let machine = self.machine.known_by(basis, |basis| {
+            let verifier = verifier.clone().with_floor(Arc::clone(&basis.floor));
+            verifier.this_machine(&basis.quote, &basis.own, &basis.guests, now, &self.own)
+        });
+        let machine = machine.map_err(|error| refusal(&error))?;
+        self.accepted(machine.verify_report(report, local, now, &self.guests))
+    }
+
+    fn accepted(&self, claims: Result<Claims, Error>) -> Result<Claims, Refusal> {
         let claims = claims.map_err(|error| refusal(&error))?;
         if claims.simulated != self.simulated {
             return Err(Refusal::new(Code::PolicyDenied, "policy.simulated"));

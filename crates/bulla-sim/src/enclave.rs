@@ -218,6 +218,10 @@ impl Tee for SimulatedEnclave {
         let evidence = trap::enter(&self.core, || self.enclave.attest(data, kind))?;
         Ok(Evidence::Simulated(Box::new(evidence)))
     }
+
+    fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
+        Some(self)
+    }
 }
 
 impl LocalVerifier for SimulatedEnclave {

@@ -74,6 +74,11 @@ pub trait Tee: Send + Sync {
     /// [`Error::Unsupported`] for a kind that the machine does not have, [`Error::Unavailable`] where its quoting service
     /// is not there.
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error>;
+
+    /// Whether I can tell that a local report was made here; `None` for a machine that cannot.
+    fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
+        None
+    }
 }
 
 /// A machine that can tell whether a local report was made on itself.

@@ -323,6 +323,8 @@ impl<S: Read + Write> Stream for S {}
 /// One HTTP connection.
 pub struct Http {
     stream: Box<dyn Stream>,
+    /// What the last answer said about coming back.
+    retry_after: Option<u32>,
 }
 
 impl Http {
@@ -331,7 +333,7 @@ impl Http {
     }
 
     pub fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream) }
+        Self { stream: Box::new(stream), retry_after: None }
     }
 
     pub fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T, Code> {
@@ -355,7 +357,7 @@ impl Http {
         assert_eq!(media, "application/problem+json");
         let problem: Problem = serde_json::from_slice(&body).unwrap();
         assert_eq!(problem, Problem::from(problem.code));
-        assert_eq!(status, problem.status);
+        assert_eq!((status, self.retry_after), (problem.status, problem.code.retry_after()));
         Err(problem.code)
     }
 
@@ -376,6 +378,7 @@ impl Http {
         };
         let mut body = vec![0; field("content-length:").parse().unwrap_or(0)];
         self.stream.read_exact(&mut body).unwrap();
+        self.retry_after = field("retry-after:").parse().ok();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), field("content-type:"), body)
     }
 }

@@ -129,6 +129,10 @@ impl Tee for Enclave {
             (EvidenceKind::Report(target), _) => Ok(Evidence::SgxReport(report(target).as_bytes().to_vec())),
         }
     }
+
+    fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
+        Some(self)
+    }
 }
 
 impl LocalVerifier for Enclave {
