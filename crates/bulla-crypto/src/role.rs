@@ -33,6 +33,10 @@ mod tagged {
         GuestRequest,
         /// The next identity of an envelope shows the public key that it is to be handed over to (R79).
         Successor,
+        /// A provider without roots shows the public key to which it wants them, and under whose policy (R45, R79).
+        ProviderAsk,
+        /// A provider hands its roots to the next one (R79).
+        ProviderGrant,
         /// The client of a TLS connection shows that it is at its end of exactly that connection (R42).
         TlsClient,
         /// The server of a TLS connection shows that it is at its end of exactly that connection (R42).
@@ -45,6 +49,8 @@ mod tagged {
                 Self::ProviderKey => "bulla/report-data/provider-key/v1",
                 Self::GuestRequest => "bulla/report-data/guest-request/v1",
                 Self::Successor => "bulla/report-data/successor/v1",
+                Self::ProviderAsk => "bulla/report-data/provider-ask/v1",
+                Self::ProviderGrant => "bulla/report-data/provider-grant/v1",
                 Self::TlsClient => "bulla/report-data/tls-client/v1",
                 Self::TlsServer => "bulla/report-data/tls-server/v1",
             }

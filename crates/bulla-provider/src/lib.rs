@@ -49,7 +49,6 @@ mod authorize;
 mod challenge;
 mod clock;
 mod colocate;
-#[allow(dead_code, reason = "handover and recovery follow")]
 mod custody;
 mod derive;
 mod error;
@@ -68,7 +67,7 @@ mod work;
 mod wrap;
 
 pub use admit::{Listeners, serve};
-pub use custody::CustodyError;
+pub use custody::{Candidate, CustodyError, Drilled, Holder, Purpose};
 pub use error::Error;
 pub use policy::{DEVELOPMENT_AUTHORITY, Draft, Policy, PolicyError, Warning};
 pub use provider::{Provider, ProviderIdentity};

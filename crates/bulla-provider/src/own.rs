@@ -24,6 +24,9 @@ const QUOTE_BODY: Range<usize> = size_of::<QuoteHeader>()..size_of::<QuoteHeader
 /// Where it stands in a report.
 const REPORT_BODY: Range<usize> = 0..size_of::<ReportBody>();
 
+const OTHER_REPORT_DATA: &str = "self.other_report_data";
+const OTHER_IDENTITY: &str = "self.other_identity";
+
 /// Who the provider is, and how it proves it.
 pub(crate) struct Own {
     tee: Arc<dyn Tee>,
@@ -102,36 +105,12 @@ impl Own {
         Ok(proof)
     }
 
-    /// A quote over `data`, and what it says, after it was found to be ours.
+    /// As [`quote`]. Who carries a quote that is not ours is not believed what it carried before.
     pub(crate) fn quote(&self, data: &ReportData) -> Result<(Vec<u8>, Claims), Refusal> {
-        let evidence = self.tee.attest(data, EvidenceKind::Quote).map_err(|error| invalid(error.code()))?;
-        let quote = match evidence {
-            Evidence::SgxQuote(quote) if !self.simulated => quote,
-            Evidence::Simulated(evidence) if self.simulated => match *evidence {
-                Evidence::SgxQuote(quote) => quote,
-                _ => return Err(invalid("self.not_an_sgx_quote")),
-            },
-            _ => return Err(invalid("self.not_an_sgx_quote")),
-        };
-        let id = CollateralId::of_quote(&quote).map_err(|error| invalid(error.code()))?;
-        if id.intel().is_none_or(|id| id.tee != TeeKind::Sgx) {
-            return Err(invalid("self.not_an_sgx_quote"));
-        }
-        let claims = self.judge.own_claims(&quote, &id).map_err(|refusal| match refusal.code {
-            Code::CollateralUnavailable => refusal,
-            _ => invalid(refusal.cause),
-        })?;
-        if claims.report_data != *data.as_bytes() {
-            return Err(self.distrust("self.other_report_data"));
-        }
-        // EREPORT over the same data: the quote has to show the same body, to the byte.
-        let target = Targetinfo::new_zeroed();
-        let report =
-            self.tee.attest(data, EvidenceKind::Report(&target)).map_err(|error| invalid(error.code()))?;
-        if quote.get(QUOTE_BODY) != report.bytes().get(REPORT_BODY) {
-            return Err(self.distrust("self.other_identity"));
-        }
-        Ok((quote, claims))
+        quote(self.tee.as_ref(), &self.judge, self.simulated, data).map_err(|refusal| match refusal.cause {
+            OTHER_REPORT_DATA | OTHER_IDENTITY => self.distrust(refusal.cause),
+            _ => refusal,
+        })
     }
 
     /// What a local report of a guest on this machine says. A report of another CPUSVN than that of the own quote has the
@@ -163,6 +142,42 @@ fn name(root: &Root) -> RootName {
 fn recovery(recovery: &custody::Recovery) -> Recovery {
     let recipients = recovery.recipients.iter().map(|recipient| Recipient { id: recipient.id() });
     Recovery { threshold: recovery.threshold, recipients: recipients.collect() }
+}
+
+/// A quote of this enclave over `data`, and what it says, after it was found to be ours.
+pub(crate) fn quote(
+    tee: &dyn Tee,
+    judge: &Judge,
+    simulated: bool,
+    data: &ReportData,
+) -> Result<(Vec<u8>, Claims), Refusal> {
+    let evidence = tee.attest(data, EvidenceKind::Quote).map_err(|error| invalid(error.code()))?;
+    let quote = match evidence {
+        Evidence::SgxQuote(quote) if !simulated => quote,
+        Evidence::Simulated(evidence) if simulated => match *evidence {
+            Evidence::SgxQuote(quote) => quote,
+            _ => return Err(invalid("self.not_an_sgx_quote")),
+        },
+        _ => return Err(invalid("self.not_an_sgx_quote")),
+    };
+    let id = CollateralId::of_quote(&quote).map_err(|error| invalid(error.code()))?;
+    if id.intel().is_none_or(|id| id.tee != TeeKind::Sgx) {
+        return Err(invalid("self.not_an_sgx_quote"));
+    }
+    let claims = judge.own_claims(&quote, &id).map_err(|refusal| match refusal.code {
+        Code::CollateralUnavailable => refusal,
+        _ => invalid(refusal.cause),
+    })?;
+    if claims.report_data != *data.as_bytes() {
+        return Err(invalid(OTHER_REPORT_DATA));
+    }
+    // EREPORT over the same data: the quote has to show the same body, to the byte.
+    let target = Targetinfo::new_zeroed();
+    let report = tee.attest(data, EvidenceKind::Report(&target)).map_err(|error| invalid(error.code()))?;
+    if quote.get(QUOTE_BODY) != report.bytes().get(REPORT_BODY) {
+        return Err(invalid(OTHER_IDENTITY));
+    }
+    Ok((quote, claims))
 }
 
 fn invalid(cause: &'static str) -> Refusal {

@@ -70,20 +70,11 @@ impl Provider {
         anchor: TrustAnchor,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let (measurement, simulated) = match tee.identity()? {
-            Identity::Sgx(enclave) => (enclave.mrenclave, is_simulated(&enclave.cpusvn)),
-            Identity::Tdx(_) => return Err(Error::NotAnEnclave("TDX guest")),
-            Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
-            _ => return Err(Error::NotAnEnclave("machine of another kind")),
-        };
-        if settings.policy.is_none() && !simulated {
-            return Err(Error::SignedPolicyNeeded);
-        }
-        policy.belongs(simulated)?;
+        let measurement = measurement(tee.as_ref(), &policy, settings)?;
         let collateral = settings.collateral.open(collateral)?;
         let state_dir = &settings.state_dir;
         let (custody, roots) = Custody::open(&tee, state_dir, &policy)?;
-        let sources = Arc::new(Sources::new(anchor, collateral, custody.memory())?);
+        let sources = Arc::new(Sources::new(anchor, collateral, Some(custody.memory()))?);
         let key = Arc::new(SigningKey::generate()?);
         let regime =
             Regime::new(Arc::clone(&tee), Arc::clone(&sources), Arc::clone(&key), Arc::new(policy), roots);
@@ -123,6 +114,21 @@ impl Provider {
     pub(crate) fn regime(&self) -> Arc<Regime> {
         Arc::clone(&self.regime.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// MRENCLAVE of the enclave that this is, if a provider of the policy may run in it.
+pub(crate) fn measurement(tee: &dyn Tee, policy: &Policy, settings: &Settings) -> Result<[u8; 32], Error> {
+    let (measurement, simulated) = match tee.identity()? {
+        Identity::Sgx(enclave) => (enclave.mrenclave, is_simulated(&enclave.cpusvn)),
+        Identity::Tdx(_) => return Err(Error::NotAnEnclave("TDX guest")),
+        Identity::Snp(_) => return Err(Error::NotAnEnclave("SEV-SNP guest")),
+        _ => return Err(Error::NotAnEnclave("machine of another kind")),
+    };
+    if settings.policy.is_none() && !simulated {
+        return Err(Error::SignedPolicyNeeded);
+    }
+    policy.belongs(simulated)?;
+    Ok(measurement)
 }
 
 impl fmt::Display for ProviderIdentity {

@@ -30,13 +30,14 @@ impl Sources {
     pub(crate) fn new(
         anchor: TrustAnchor,
         from: Collateral,
-        memory: Arc<dyn FloorMemory>,
+        memory: Option<Arc<dyn FloorMemory>>,
     ) -> Result<Self, crate::Error> {
         let minimum = Minimum::release(&anchor);
         let verifier = Verifier::new(anchor);
-        let mut store = Store::in_memory(verifier.clone(), minimum)
-            .with_floor_memory(memory)
-            .map_err(crate::Error::Collateral)?;
+        let mut store = Store::in_memory(verifier.clone(), minimum);
+        if let Some(memory) = memory {
+            store = store.with_floor_memory(memory).map_err(crate::Error::Collateral)?;
+        }
         if let Some(source) = from.source {
             store = store.with_source(source);
         }
@@ -59,6 +60,12 @@ impl Sources {
         if let Some(code) = refused {
             tracing::warn!(code, "not all of the bundle of collateral can be used");
         }
+    }
+
+    /// What collateral may not be older than.
+    #[cfg(test)]
+    pub(crate) fn floor(&self) -> Arc<bulla_attest::collateral::Floor> {
+        self.store.floor()
     }
 
     /// The host's time in Unix seconds, as far as it is believed (R30).

@@ -204,7 +204,11 @@ impl Request {
 }
 
 impl Upgrade {
-    fn admits(&self, shown: &Identity) -> Result<(), Error> {
+    /// Refuses whom it is not for. `shown` is what *verified* evidence says.
+    ///
+    /// # Errors
+    /// [`Error::OtherSuccessor`] naming the register; [`Error::SuccessorTooOld`].
+    pub fn admits(&self, shown: &Identity) -> Result<(), Error> {
         match (self, shown) {
             (Self::Measurement(wanted), Identity::Sgx(shown)) => {
                 refuse_debug_enclave(shown)?;

@@ -1,6 +1,9 @@
 //! Changes of a running provider's roots. Each is on the disk before it is in force, and can be asked for again (R85).
 
-use super::Roots;
+use std::io::Write;
+use std::path::Path;
+
+use super::{CustodyError, Roots, keyring};
 use crate::{Error, Provider};
 
 impl Provider {
@@ -10,7 +13,7 @@ impl Provider {
     /// A key ring gets a new random root, `hardware` a selector of the versions that the machine has now.
     ///
     /// # Errors
-    /// [`CustodyError::NotNext`](crate::CustodyError::NotNext); those of the state's files. Nothing has changed then.
+    /// [`CustodyError::NotNext`]; those of the state's files. Nothing has changed then.
     pub fn rotate(&self, to: u32) -> Result<bool, Error> {
         let rotated = self.custody.rotate(to)?;
         self.take_over()?;
@@ -23,8 +26,8 @@ impl Provider {
     /// ([`raise_floor`](Self::raise_floor)) holds against that as long as the sealed memory is not put back too.
     ///
     /// # Errors
-    /// [`CustodyError::CurrentEpoch`](crate::CustodyError::CurrentEpoch),
-    /// [`CustodyError::NoSuchEpoch`](crate::CustodyError::NoSuchEpoch); those of the state's files.
+    /// [`CustodyError::CurrentEpoch`],
+    /// [`CustodyError::NoSuchEpoch`]; those of the state's files.
     pub fn retire(&self, epoch: u32) -> Result<bool, Error> {
         let retired = self.custody.retire(epoch)?;
         self.take_over()?;
@@ -34,8 +37,8 @@ impl Provider {
     /// Accepts no epoch below `epoch` any more; never to be undone (R83).
     ///
     /// # Errors
-    /// [`CustodyError::LoweredFloor`](crate::CustodyError::LoweredFloor),
-    /// [`CustodyError::NoSuchEpoch`](crate::CustodyError::NoSuchEpoch) above the newest; those of the state's files.
+    /// [`CustodyError::LoweredFloor`],
+    /// [`CustodyError::NoSuchEpoch`] above the newest; those of the state's files.
     pub fn raise_floor(&self, epoch: u32) -> Result<(), Error> {
         self.custody.raise_floor(&self.regime().policy, epoch)?;
         self.take_over()
@@ -48,6 +51,29 @@ impl Provider {
     /// Those of the state's files. The ring opens as before then.
     pub fn refresh_roots(&self) -> Result<bool, Error> {
         self.custody.refresh()
+    }
+
+    /// Writes a backup of the key ring to `to`: a copy that was read back and opened. The recovery recipients open it together, on a
+    /// machine that the policy names, and nobody else can. Whether they really can, a drill shows
+    /// ([`Candidate::drill`](crate::Candidate::drill)).
+    ///
+    /// # Errors
+    /// [`CustodyError::NoRecipients`], [`CustodyError::BoundToHardware`]; those of writing a file.
+    pub fn backup(&self, to: &Path) -> Result<(), Error> {
+        let keyring = self.custody.keyring()?;
+        if keyring.recovery.is_none() {
+            return Err(CustodyError::NoRecipients.into());
+        }
+        let _one = self.custody.one_change();
+        let (ring, _) = keyring.bytes()?;
+        bulla::file::replace_verified(
+            to,
+            |new| new.write_all(&ring).map_err(Error::io("writing the backup")),
+            |written| match keyring::read(written)? {
+                read if read == ring => Ok(()),
+                _ => Err(bulla::Error::NotAsWritten.into()),
+            },
+        )
     }
 
     /// The epochs in use with the ids of their roots, the oldest first.

@@ -95,6 +95,33 @@ pub enum CustodyError {
         wanted: u32,
     },
 
+    /// This process gave the roots to a successor.
+    #[error(
+        "the roots were handed over: make changes at the successor, or start this provider again if that came to nothing"
+    )]
+    HandedOver,
+
+    /// A request, a grant, a share or a backup is not one.
+    #[error("the {what} is of no use: {why}")]
+    Malformed {
+        /// Which document.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// Who asks for roots, or offers them, does not get through (R79, B37).
+    #[error("no handover: {0}")]
+    UpgradeDenied(String),
+
+    /// Nothing is recovered here (R45).
+    #[error("no recovery: {0}")]
+    RecoveryDenied(String),
+
+    /// Nobody can open a backup.
+    #[error("the policy names no recovery recipients, so a backup would open for nobody")]
+    NoRecipients,
+
     /// Roots of the hardware do not leave it.
     #[error("the roots are the hardware's own and cannot leave it: only those of a key ring can")]
     BoundToHardware,
@@ -116,6 +143,11 @@ impl CustodyError {
             Self::NotNext { .. } => "custody.not_next",
             Self::CurrentEpoch(_) => "custody.current_epoch",
             Self::LoweredFloor { .. } => "custody.lowered_floor",
+            Self::HandedOver => "custody.handed_over",
+            Self::Malformed { .. } => "custody.malformed",
+            Self::UpgradeDenied(_) => "custody.upgrade_denied",
+            Self::RecoveryDenied(_) => "custody.recovery_denied",
+            Self::NoRecipients => "custody.no_recipients",
             Self::BoundToHardware => "custody.bound_to_hardware",
         }
     }
@@ -129,10 +161,14 @@ impl CustodyError {
             | Self::NoSuchEpoch(_)
             | Self::NotNext { .. }
             | Self::CurrentEpoch(_)
+            | Self::HandedOver
+            | Self::NoRecipients
             | Self::BoundToHardware => Class::Usage,
-            Self::MissingMemory { .. } | Self::DamagedMemory { .. } => Class::Damaged,
+            Self::Malformed { .. } | Self::MissingMemory { .. } | Self::DamagedMemory { .. } => {
+                Class::Damaged
+            }
             Self::Rollback { .. } | Self::LoweredFloor { .. } | Self::NoneLeft(_) => Class::TooOld,
-            Self::OtherRecipients => Class::Refused,
+            Self::OtherRecipients | Self::UpgradeDenied(_) | Self::RecoveryDenied(_) => Class::Refused,
         }
     }
 }

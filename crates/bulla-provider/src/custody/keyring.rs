@@ -3,10 +3,13 @@
 //! The ring opens for this enclave on this machine, and for the recovery recipients together. Its context names the authority,
 //! so the same enclave under another authority's policy, which may give roots away, does not open it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bulla::{Header, Opener, Rewrap, Ring, Sealer, Unsealer};
+use bulla::journal::Journal;
+use bulla::{Header, Opened, Opener, Rewrap, Ring, Sealer, Unsealer};
 
 use bulla_tee::{Policy as KeyPolicy, Tee};
 
@@ -23,10 +26,10 @@ pub(super) const LARGEST: u64 = 512 * 1024;
 /// The roots in a ring.
 pub(super) struct Keyring {
     tee: Arc<dyn Tee>,
-    pub(super) path: PathBuf,
+    path: PathBuf,
     authority: [u8; 32],
     context: String,
-    recovery: Option<Recovery>,
+    pub(super) recovery: Option<Recovery>,
 }
 
 impl Keyring {
@@ -56,7 +59,7 @@ impl Keyring {
 
     /// The roots of all epochs that are not retired.
     pub(super) fn roots(&self) -> Result<Roots, Error> {
-        self.roots_of(&self.open()?)
+        Ok(roots_of(&self.open()?, &self.authority, self.recovery.clone()))
     }
 
     /// Adds an epoch with a new random root.
@@ -94,18 +97,27 @@ impl Keyring {
         Ok(true)
     }
 
+    /// Makes the ring out of one from elsewhere.
+    pub(super) fn receive(&self, write: impl FnOnce(&mut File) -> Result<(), Error>) -> Result<(), Error> {
+        Journal::at(&self.path)?.largest(LARGEST).create(write, |written, ()| {
+            let (_, opened) = self.unsealer().unseal(&read(written)?)?;
+            self.require_recipients(&opened.header)
+        })
+    }
+
+    /// The ring as it is on the disk, with what is known of it: it opens here.
+    pub(super) fn bytes(&self) -> Result<(Vec<u8>, Opened), Error> {
+        let bytes = read(&mut bulla::file::open_sealed(&self.path, LARGEST)?)?;
+        let (_, opened) = self.unsealer().unseal(&bytes)?;
+        self.require_recipients(&opened.header)?;
+        Ok((bytes, opened))
+    }
+
     /// The ring, written by this enclave, for the recovery recipients of the policy and for nobody else (R87).
     pub(super) fn open(&self) -> Result<Ring<'_>, Error> {
         let ring = Ring::open(&self.path, self.unsealer())?;
         self.require_recipients(&ring.opened().header)?;
         Ok(ring)
-    }
-
-    pub(super) fn roots_of(&self, ring: &Ring<'_>) -> Result<Roots, Error> {
-        let roots = ring.active().map(|(key, secret)| {
-            Root::keyring(&self.authority, key.generation(), ring.id(), key.id(), secret.expose())
-        });
-        Ok(Roots::new(roots.collect(), self.recovery.clone()).expect("the newest key of a ring is there"))
     }
 
     pub(super) fn require_recipients(&self, header: &Header) -> Result<(), Error> {
@@ -140,6 +152,20 @@ impl Root {
         let origin = [("ring", ring.as_slice()), ("key", key.as_slice())];
         Self::derive("keyring", authority, epoch, origin, secret)
     }
+}
+
+/// The roots in an open ring.
+pub(super) fn roots_of(ring: &Ring<'_>, authority: &[u8; 32], recovery: Option<Recovery>) -> Roots {
+    let roots = ring.active().map(|(key, secret)| {
+        Root::keyring(authority, key.generation(), ring.id(), key.id(), secret.expose())
+    });
+    Roots::new(roots.collect(), recovery).expect("the newest key of a ring is there")
+}
+
+pub(super) fn read(file: &mut File) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(Error::io("reading the key ring"))?;
+    Ok(bytes)
 }
 
 /// The context of an authority's ring.

@@ -29,7 +29,7 @@ const VERSION: u8 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remembered {
-    version: u8,
+    pub(super) version: u8,
     /// The highest version of the policy that ran.
     pub(crate) policy_version: u32,
     /// The newest epoch that was there; 0 before there was one.
@@ -38,7 +38,7 @@ pub(crate) struct Remembered {
     pub(crate) epoch_floor: u32,
     /// What collateral may not be older than ([`collateral::Floor::to_bytes`]).
     #[serde(skip_serializing_if = "Option::is_none")]
-    collateral: Option<String>,
+    pub(super) collateral: Option<String>,
 }
 
 /// The memory of one provider.

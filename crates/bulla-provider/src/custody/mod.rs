@@ -7,9 +7,14 @@
 //! Both number their roots as *epochs*, and both remember in [`Memory`] what may not fall. The files are described in
 //! `docs/spec/custody.md`.
 
+mod ask;
+mod candidate;
 mod change;
 mod error;
+mod handover;
 mod hardware;
+mod holder;
+mod init;
 mod keyring;
 mod memory;
 mod roots;
@@ -18,15 +23,19 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulla_tee::Tee;
 
 use crate::Error;
 use crate::policy::Policy;
+pub use candidate::{Candidate, Drilled, Purpose};
 pub use error::CustodyError;
 use hardware::Hardware;
+pub use holder::Holder;
 use keyring::Keyring;
 pub(crate) use memory::Memory;
 pub(crate) use roots::{Root, Roots};
@@ -40,6 +49,8 @@ pub(crate) struct Custody {
     memory: Arc<Memory>,
     /// One change at a time.
     changing: Mutex<()>,
+    /// Whether a successor was given the roots by this process.
+    given: AtomicBool,
 }
 
 /// Where the roots are.
@@ -62,6 +73,9 @@ impl Custody {
             (_, true) => {}
         }
         let roots = custody.roots(policy)?;
+        if let Err(error) = custody.refresh() {
+            tracing::warn!(code = error.code(), "the key ring cannot be bound to the versions of today");
+        }
         Ok((custody, roots))
     }
 
@@ -91,7 +105,13 @@ impl Custody {
             Kind::Hardware => Store::Hardware(Hardware::new(tee, &state, policy)),
             Kind::Keyring => Store::Keyring(Keyring::new(tee, &state, policy)?),
         };
-        Ok(Self { state, store, memory: Arc::new(memory), changing: Mutex::new(()) })
+        Ok(Self {
+            state,
+            store,
+            memory: Arc::new(memory),
+            changing: Mutex::new(()),
+            given: AtomicBool::new(false),
+        })
     }
 
     /// Whether there is a root, or was one (R95). A memory that knows of none yet is what a start leaves that was cut off.
@@ -132,7 +152,8 @@ impl Custody {
 
     /// Adds epoch `to`, the one after the newest; `false` if it is there already (R85).
     pub(crate) fn rotate(&self, to: u32) -> Result<bool, Error> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one_change();
+        self.require_not_given()?;
         match &self.store {
             Store::Hardware(hardware) => hardware.rotate(to),
             Store::Keyring(keyring) => keyring.rotate(to),
@@ -141,16 +162,25 @@ impl Custody {
 
     /// Takes the root of an epoch out of use; `false` if it is already. Nothing is erased (R84).
     pub(crate) fn retire(&self, epoch: u32) -> Result<bool, Error> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one_change();
+        self.require_not_given()?;
         match &self.store {
             Store::Hardware(hardware) => hardware.retire(epoch),
             Store::Keyring(keyring) => keyring.retire(epoch),
         }
     }
 
+    /// An epoch that only one of two providers has is lost with that one.
+    fn require_not_given(&self) -> Result<(), Error> {
+        if self.given.load(Ordering::Acquire) {
+            return Err(CustodyError::HandedOver.into());
+        }
+        Ok(())
+    }
+
     /// Refuses all epochs below `epoch` from now on (R83).
     pub(crate) fn raise_floor(&self, policy: &Policy, epoch: u32) -> Result<(), Error> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one_change();
         let newest = self.roots(policy)?.current().epoch();
         if epoch > newest {
             return Err(CustodyError::NoSuchEpoch(epoch).into());
@@ -160,10 +190,47 @@ impl Custody {
 
     /// Binds the key ring to the versions of today; `false` where it is, or where there is none (R5).
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one_change();
         match &self.store {
             Store::Hardware(_) => Ok(false),
             Store::Keyring(keyring) => keyring.refresh(),
+        }
+    }
+}
+
+impl Custody {
+    /// Puts roots that came from elsewhere in `folder`, where there are none, or where doing so was cut off. `write` fills the ring,
+    /// and `seen` is what may not fall. What opens it here has to be this enclave.
+    pub(crate) fn receive(
+        tee: &Arc<dyn Tee>,
+        folder: &Path,
+        policy: &Policy,
+        seen: &memory::Remembered,
+        write: impl FnOnce(&mut File) -> Result<(), Error>,
+    ) -> Result<Roots, Error> {
+        let custody = Self::at(tee, folder, policy)?;
+        if custody.is_begun()? {
+            return Err(CustodyError::Exists { state_dir: folder.into() }.into());
+        }
+        let keyring = custody.keyring()?;
+        custody.memory.begin()?;
+        // Until there are roots it knows of none, so that this can be done again.
+        custody.memory.join(&memory::Remembered { newest_epoch: 0, ..seen.clone() })?;
+        keyring.receive(write)?;
+        custody.memory.join(seen)?;
+        custody.roots(policy)
+    }
+
+    /// Waits until nobody else changes the roots.
+    pub(crate) fn one_change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ring, as the hardware's roots leave it for nobody.
+    fn keyring(&self) -> Result<&Keyring, Error> {
+        match &self.store {
+            Store::Hardware(_) => Err(CustodyError::BoundToHardware.into()),
+            Store::Keyring(keyring) => Ok(keyring),
         }
     }
 }

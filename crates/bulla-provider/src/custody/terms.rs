@@ -14,15 +14,6 @@ pub(crate) enum Kind {
     Keyring,
 }
 
-impl Kind {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hardware => "hardware",
-            Self::Keyring => "keyring",
-        }
-    }
-}
-
 /// What a policy says about roots.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
