@@ -6,6 +6,8 @@
 //! `verify_with_policy` also says what claims say here: which platform it is, and until when all of that is good.
 //!
 //! The JSON of the collateral is read before, for both. *The very first* is verified with a set from which nothing else was read.
+//! What needs a preparation is called once in a turn, so that caches and branch predictors expect it less than what is called again
+//! and again. `dcap-qvl` is called like that as well, *once*, and such rows are compared with that.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -74,6 +76,7 @@ fn compare(effort: &Effort, evidence: &Evidence, other: Option<&[u8]>) {
         verifier.verify(quote, &collateral, *now, &policy).unwrap();
     };
     let library = || QuoteVerifier::<Plain>::new_with_config(evidence.root.clone());
+    let verify_theirs = || drop(library().verify(quote, &theirs, *now).unwrap());
     let pass = QuotePolicy::claims_only(*now);
     let bare = Bare::of(evidence);
     let read = || Collateral::from_json(&evidence.collateral).unwrap();
@@ -109,6 +112,7 @@ fn compare(effort: &Effort, evidence: &Evidence, other: Option<&[u8]>) {
         executed(&begin, &|| verify_fresh(quote)),
         9,
         9,
+        9,
     ];
     let costs = measure(
         Clock::Thread,
@@ -121,22 +125,22 @@ fn compare(effort: &Effort, evidence: &Evidence, other: Option<&[u8]>) {
             Subject::new("dcap-qvl 0.7.1 on aws-lc-rs, `verify_with_policy`", || {
                 drop(library().verify_with_policy(quote, &theirs, *now, &pass).unwrap());
             }),
-            Subject::new("dcap-qvl 0.7.1 on aws-lc-rs, `verify`", || {
-                drop(library().verify(quote, &theirs, *now).unwrap());
-            }),
+            Subject::prepared("dcap-qvl 0.7.1 on aws-lc-rs, `verify`, once", begin, verify_theirs),
+            Subject::new("dcap-qvl 0.7.1 on aws-lc-rs, `verify`", verify_theirs),
         ],
     );
-    let [bare, .., library] = &costs;
+    let [bare, _, _, _, _, once, library] = &costs;
     for (index, (cost, count)) in costs.iter().zip(counts).enumerate() {
         if index == 2 && other.is_none() {
             continue;
         }
+        let theirs = if [2, 3, 5].contains(&index) { once } else { library };
         println!(
             "| {name}: {} | {:.1} | {count} | {:.2} | {:.2} |",
             cost.name,
             cost.median * 1e6,
             cost.median / bare.median,
-            library.median / cost.median
+            theirs.median / cost.median
         );
     }
 }

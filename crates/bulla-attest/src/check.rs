@@ -11,17 +11,17 @@ use crate::document::Head;
 use crate::endorsement::Window;
 use crate::error::{Item, ItemFault};
 use crate::pki::{
-    Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain,
+    Certificate, Crl, Root, Shape, check_validity, check_window, decode_pem, walk as walk_chain, walk_on,
 };
 use crate::quote::Quote;
 use crate::{Collateral, Error, IntelPlatform, PckCa, TeeKind, TrustAnchor};
 
 /// TCB info and QE identity are signed by a certificate that the root issued.
-const SIGNER: Shape = Shape { below: 1, leaf_is_ca: false };
+pub(crate) const SIGNER: Shape = Shape { below: 1, leaf_is_ca: false };
 /// The PCK CA, as issuer of a CRL.
 const CRL_ISSUER: Shape = Shape { below: 1, leaf_is_ca: true };
 /// A PCK certificate below the PCK CA.
-const PCK: Shape = Shape { below: 2, leaf_is_ca: false };
+pub(crate) const PCK: Shape = Shape { below: 2, leaf_is_ca: false };
 
 /// What our own checks found, for the steps after them.
 #[derive(Clone)]
@@ -82,7 +82,11 @@ pub(crate) fn check_platform(
     let crl_issuer = walk_chain(Item::PckCrl, &chains.pck_crl, CRL_ISSUER, &root)?;
     dates.check_certificates(Item::PckCrl, &crl_issuer)?;
 
-    let pck = walk_chain(Item::Pck, &pck_pem, PCK, &root)?;
+    let pck = match pck_pem.split_first() {
+        // As a rule the same authority, by the same chain.
+        Some((leaf, above)) if *above == chains.pck_crl => walk_on(Item::Pck, leaf, crl_issuer)?,
+        _ => walk_chain(Item::Pck, &pck_pem, PCK, &root)?,
+    };
     dates.check_certificates(Item::Pck, &pck)?;
     let [leaf, ca] = pck.as_slice() else {
         return Err(Error::item(Item::Pck, ItemFault::Chain, "it must be two certificates below the root"));

@@ -1,12 +1,11 @@
 //! The two JSON documents that Intel signs: TCB info and QE identity.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
 use dcap_qvl::{QeIdentity, TcbInfo};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -87,7 +86,8 @@ impl Head {
 /// No duplicate keys, nothing after its end.
 fn check_strictly(item: Item, text: &str) -> Result<(), Error> {
     let mut strict = serde_json::Deserializer::from_str(text);
-    let walked = Strict(DEPTH).deserialize(&mut strict).and_then(|()| strict.end());
+    let walked = Strict { depth: DEPTH, keys: &mut Vec::new() }.deserialize(&mut strict);
+    let walked = walked.and_then(|()| strict.end());
     walked.map_err(|error| malformed(item, &error))
 }
 
@@ -99,10 +99,22 @@ fn malformed(item: Item, error: &serde_json::Error) -> Error {
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Walks a JSON value and refuses duplicate keys and nesting deeper than its number.
-struct Strict(usize);
+/// Walks a JSON value and refuses duplicate keys and deep nesting.
+struct Strict<'k, 'de> {
+    /// How much deeper it may go.
+    depth: usize,
+    /// The keys of the objects around.
+    keys: &'k mut Vec<Name<'de>>,
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> Strict<'_, 'de> {
+    fn deeper<E: de::Error>(&mut self) -> Result<Strict<'_, 'de>, E> {
+        let depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Strict { depth, keys: self.keys })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -110,7 +122,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -141,22 +153,22 @@ impl<'de> Visitor<'de> for Strict {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let deeper = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
-        while items.next_element_seed(Self(deeper))?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self.deeper()?)?.is_some() {}
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let deeper = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
-        let mut keys = BTreeSet::new();
-        while let Some(key) = entries.next_key::<Name<'de>>()? {
-            if !keys.insert(key) {
-                return Err(A::Error::custom("duplicate key"));
-            }
-            entries.next_value_seed(Self(deeper))?;
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        let around = self.keys.len();
+        while let Some(key) = entries.next_key()? {
+            self.keys.push(key);
+            entries.next_value_seed(self.deeper()?)?;
         }
-        Ok(())
+        let (_, own) = self.keys.split_at_mut(around);
+        own.sort_unstable();
+        let is_unique = own.is_sorted_by(|one, next| one != next);
+        self.keys.truncate(around);
+        if is_unique { Ok(()) } else { Err(A::Error::custom("duplicate key")) }
     }
 }
 

@@ -6,7 +6,7 @@
 use bulla_tee::sgx::arch::{ReportBody, flags};
 use dcap_qvl::TcbStatus::{self, *};
 use dcap_qvl::tcb_info::TdxModuleIdentity;
-use dcap_qvl::{QeIdentity, TcbInfo, TcbStatusWithAdvisory};
+use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel, TcbStatusWithAdvisory};
 
 use crate::error::{Item, ItemFault};
 use crate::{Error, IntelPlatform, Tcb};
@@ -28,12 +28,10 @@ const OF_QUOTING_ENCLAVES: [TcbStatus; 5] =
 /// Brings the levels into the order in which they are looked through, whatever order they were published in (R20): by the
 /// platform's components, then the PCE, then the TDX module, as Intel's verification library does.
 pub(crate) fn highest_first(tcb_info: &mut TcbInfo) {
-    tcb_info.tcb_levels.sort_by(|a, b| {
-        let key = |level: &dcap_qvl::TcbLevel| {
-            (level.tcb.sgx_components.clone(), level.tcb.pce_svn, level.tcb.tdx_components.clone())
-        };
-        key(b).cmp(&key(a))
-    });
+    fn key(level: &TcbLevel) -> impl Ord {
+        (&level.tcb.sgx_components, level.tcb.pce_svn, &level.tcb.tdx_components)
+    }
+    tcb_info.tcb_levels.sort_by(|a, b| key(b).cmp(&key(a)));
 }
 
 /// The TDX module that a guest was started under, as the guest's evidence names it, and the one that runs now.

@@ -67,6 +67,7 @@ mod check;
 mod claims;
 pub mod collateral;
 mod crypto;
+mod der;
 mod document;
 mod endorsement;
 mod error;

@@ -2,28 +2,37 @@
 //!
 //! `dcap-qvl` walks the whole path itself; what is here names the reason of a refusal and refuses more.
 
+use std::iter;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
-use x509_parser::asn1_rs::{BitString, Sequence, oid};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::oid_registry::{OID_NIST_HASH_SHA384, OID_PKCS1_RSASSAPSS, Oid};
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::asn1_rs::{BitString, oid};
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry::{
+    OID_NIST_HASH_SHA384, OID_PKCS1_RSASSAPSS, OID_X509_EXT_BASIC_CONSTRAINTS, Oid,
+};
+use x509_parser::prelude::{BasicConstraints, FromDer, ParsedExtension, X509Extension};
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::time::ASN1Time;
-use x509_parser::x509::AlgorithmIdentifier;
+use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
 use crate::crypto::{is_signed, is_signed_rsa_pss};
+use crate::der::{GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, value};
 use crate::error::{Item, ItemFault};
 use crate::{Error, TrustAnchor};
 
 /// The mask generation function of RSASSA-PSS (RFC 8017).
 const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
 
+/// The tag of a list's extensions.
+const EXTENSIONS: u8 = 0xa0;
+
 /// What a certificate stands between (RFC 7468).
-const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const END: &[u8] = b"-----END CERTIFICATE-----";
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+pub(crate) const END: &str = "-----END CERTIFICATE-----";
+const LINE_BREAKS: [char; 2] = ['\r', '\n'];
 
 /// The longest chain that is looked at (R31).
 const CHAIN_LIMIT: usize = 8;
@@ -37,7 +46,7 @@ pub(crate) struct Certificate<'a> {
 impl<'a> Certificate<'a> {
     /// Reads exactly one certificate.
     pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
-        let (rest, x509) = X509Certificate::from_der(der).ok()?;
+        let (rest, x509) = X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok()?;
         (rest.is_empty() && names_its_algorithm_twice(der)).then_some(Self { der, x509 })
     }
 
@@ -86,6 +95,13 @@ impl<'a> Certificate<'a> {
         Ok(extension.map(|extension| extension.value))
     }
 
+    fn is_ca(&self) -> bool {
+        let constraints = self.x509.get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS).ok().flatten();
+        constraints.is_some_and(|found| {
+            BasicConstraints::from_der(found.value).is_ok_and(|(rest, found)| rest.is_empty() && found.ca)
+        })
+    }
+
     fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
         let Self { x509, .. } = self;
         let algorithms = (&x509.signature_algorithm, &x509.tbs_certificate.signature);
@@ -109,34 +125,25 @@ impl<'a> Certificate<'a> {
 /// that most quotes end their chain with.
 pub(crate) fn decode_pem(item: Item, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fault = |detail: &str| Error::item(item, ItemFault::Chain, detail);
-    let mut rest = behind_line_breaks(text.strip_suffix(b"\0").unwrap_or(text));
+    let not_pem = || fault("the issuer chain is not PEM certificates and nothing else");
+    let text = str::from_utf8(text.strip_suffix(b"\0").unwrap_or(text)).map_err(|_| not_pem())?;
+    let mut rest = text.trim_start_matches(LINE_BREAKS);
     let mut ders = Vec::new();
     while !rest.is_empty() {
         if ders.len() == CHAIN_LIMIT {
             return Err(fault(&format!("more than {CHAIN_LIMIT} certificates")));
         }
-        let not_pem = || fault("the issuer chain is not PEM certificates and nothing else");
         let block = rest.strip_prefix(BEGIN).ok_or_else(not_pem)?;
-        let end = block.iter().position(|byte| *byte == b'-').ok_or_else(not_pem)?;
-        let (lines, after) = block.split_at(end);
-        let digits = lines.split(is_line_break).collect::<Vec<_>>().concat();
+        let (lines, after) = block.split_at(block.find('-').ok_or_else(not_pem)?);
+        let digits = lines.replace(LINE_BREAKS, "");
         let der = BASE64.decode(digits).map_err(|_| not_pem())?;
         ders.push(CertificateDer::from(der));
-        rest = behind_line_breaks(after.strip_prefix(END).ok_or_else(not_pem)?);
+        rest = after.strip_prefix(END).ok_or_else(not_pem)?.trim_start_matches(LINE_BREAKS);
     }
     if ders.is_empty() {
         return Err(fault("there is no certificate in it"));
     }
     Ok(ders)
-}
-
-fn behind_line_breaks(text: &[u8]) -> &[u8] {
-    let breaks = text.iter().take_while(|byte| is_line_break(byte)).count();
-    text.split_at(breaks).1
-}
-
-const fn is_line_break(byte: &u8) -> bool {
-    matches!(byte, b'\r' | b'\n')
 }
 
 /// The root that everything must lead to. Where the trust anchor is known by its hash alone, its certificate is found
@@ -193,30 +200,51 @@ pub(crate) fn walk<'a>(
         certificates.push(certificate.ok_or_else(|| fault(ItemFault::Chain, "a certificate is malformed"))?);
     }
     let last = certificates.pop_if(|last| !ends_at_root && last.issuer() == last.subject());
-    let leaf_fits = certificates.first().is_some_and(|leaf| leaf.x509.is_ca() == shape.leaf_is_ca);
-    let issuers_fit = certificates.iter().skip(1).all(|issuer| issuer.x509.is_ca());
+    let leaf_fits = certificates.first().is_some_and(|leaf| leaf.is_ca() == shape.leaf_is_ca);
+    let issuers_fit = certificates.iter().skip(1).all(Certificate::is_ca);
     if certificates.len() != shape.below || !leaf_fits || !issuers_fit {
-        let detail = format!("it must be {} of the right kinds below the root, leaf first", shape.below);
-        return Err(fault(ItemFault::Chain, &detail));
+        return Err(misshapen(item, shape.below));
     }
     if last.is_some_and(|last| !root.anchor.is(last.der())) {
         return Err(fault(ItemFault::UntrustedRoot, "the chain ends at a root that is not the trust anchor"));
     }
     let issuers = certificates.iter().skip(1).chain([root.certificate(item)?]);
     for (certificate, issuer) in certificates.iter().zip(issuers) {
-        if !certificate.is_signed_by(issuer) {
-            let detail =
-                "a certificate is not signed by the next one: it was changed, or the chain was assembled";
-            return Err(fault(ItemFault::ChainSignature, detail));
-        }
-        if certificate.issuer() != issuer.subject() {
-            return Err(fault(
-                ItemFault::Chain,
-                "a certificate names another issuer than the one that signed it",
-            ));
-        }
+        check_issued(item, certificate, issuer)?;
     }
     Ok(certificates)
+}
+
+/// The same for a leaf whose issuers were walked before.
+pub(crate) fn walk_on<'a>(
+    item: Item,
+    leaf: &'a CertificateDer<'static>,
+    issuers: Vec<Certificate<'a>>,
+) -> Result<Vec<Certificate<'a>>, Error> {
+    let leaf = Certificate::of(item, leaf)?;
+    match issuers.first() {
+        Some(issuer) if !leaf.is_ca() => check_issued(item, &leaf, issuer)?,
+        _ => return Err(misshapen(item, 1 + issuers.len())),
+    }
+    Ok([leaf].into_iter().chain(issuers).collect())
+}
+
+fn misshapen(item: Item, below: usize) -> Error {
+    let detail = format!("it must be {below} of the right kinds below the root, leaf first");
+    Error::item(item, ItemFault::Chain, detail)
+}
+
+fn check_issued(item: Item, certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> Result<(), Error> {
+    if !certificate.is_signed_by(issuer) {
+        let detail =
+            "a certificate is not signed by the next one: it was changed, or the chain was assembled";
+        return Err(Error::item(item, ItemFault::ChainSignature, detail));
+    }
+    if certificate.issuer() != issuer.subject() {
+        let detail = "a certificate names another issuer than the one that signed it";
+        return Err(Error::item(item, ItemFault::Chain, detail));
+    }
+    Ok(())
 }
 
 /// Whether `now` lies within the validity of all certificates.
@@ -253,34 +281,54 @@ pub(crate) struct Crl {
     window: (u64, u64),
     /// None where it is above 128 bits.
     number: Option<u128>,
-    /// Serial numbers.
-    revoked: Vec<Vec<u8>>,
+    /// The certificates that it revokes, well-formed.
+    entries: Vec<u8>,
+    /// How many they are.
+    length: usize,
     /// The signed part.
     signed: Vec<u8>,
     signature: Option<Signature>,
 }
 
 impl Crl {
+    /// Reads exactly one list.
     pub(crate) fn parse(item: Item, der: &[u8]) -> Result<Self, Error> {
-        let list = match CertificateRevocationList::from_der(der) {
-            Ok(([], list)) if names_its_algorithm_twice(der) => list,
-            _ => return Err(Error::item(item, ItemFault::Parse, "not one revocation list in DER")),
+        let list = Self::read(item, der).filter(|_| names_its_algorithm_twice(der));
+        list.ok_or_else(|| Error::item(item, ItemFault::Parse, "not one revocation list in DER"))
+    }
+
+    /// RFC 5280, section 5.1. A parser of whole lists looks into what each entry says beside its serial number, which takes
+    /// longer than all else.
+    fn read(item: Item, der: &[u8]) -> Option<Self> {
+        let (SEQUENCE, list, []) = value(der)? else { return None };
+        let (SEQUENCE, inner, rest) = value(list)? else { return None };
+        let (signed, _) = list.split_at_checked(list.len() - rest.len())?;
+        let (rest, outer_algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
+        let ([], signature) = BitString::from_der(rest).ok()? else { return None };
+
+        let (INTEGER, [1], rest) = value(inner)? else { return None };
+        let (rest, inner_algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
+        let (rest, issuer) = X509Name::from_der(rest).ok()?;
+        let (rest, this_update) = ASN1Time::from_der(rest).ok()?;
+        let (rest, next_update) = ASN1Time::from_der(rest).unwrap_or((rest, this_update));
+        let (entries, rest) = match value(rest) {
+            Some((SEQUENCE, entries, rest)) => (entries, rest),
+            _ => (&[][..], rest),
         };
-        let from = unix(list.last_update());
-        let algorithms = (&list.signature_algorithm, &list.tbs_cert_list.signature);
-        Ok(Self {
+        Some(Self {
             item,
-            issuer: list.issuer().as_raw().to_vec(),
-            issuer_name: list.issuer().to_string(),
-            window: (from, list.next_update().map_or(from, unix)),
-            number: list.crl_number().map_or(Some(0), |number| number.try_into().ok()),
-            revoked: list.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect(),
-            signed: list.tbs_cert_list.as_ref().to_vec(),
-            signature: Signature::of(algorithms, &list.signature_value),
+            issuer: issuer.as_raw().to_vec(),
+            issuer_name: issuer.to_string(),
+            window: (unix(this_update), unix(next_update)),
+            number: number(rest)?,
+            entries: entries.to_vec(),
+            length: serials(entries).try_fold(0, |length, serial| serial.map(|_| length + 1))?,
+            signed: signed.to_vec(),
+            signature: Signature::of((&outer_algorithm, &inner_algorithm), &signature),
         })
     }
 
-    /// This update, next update. A list without a next update is never good (R28).
+    /// This update, next update: the same where it has none, so that it is never good (R28).
     pub(crate) const fn window(&self) -> (u64, u64) {
         self.window
     }
@@ -298,7 +346,7 @@ impl Crl {
 
     /// How many certificates it revokes.
     pub(crate) const fn len(&self) -> usize {
-        self.revoked.len()
+        self.length
     }
 
     /// Whether `issuer` made this list.
@@ -319,11 +367,50 @@ impl Crl {
         name: &'static str,
         certificate: &Certificate<'_>,
     ) -> Result<(), Error> {
-        if self.revoked.iter().any(|serial| serial == certificate.serial()) {
+        if serials(&self.entries).flatten().any(|serial| serial == certificate.serial()) {
             return Err(Error::Revoked(name));
         }
         Ok(())
     }
+}
+
+/// The serial numbers in a list's entries; none where an entry is malformed, and nothing after it.
+fn serials(mut entries: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
+    iter::from_fn(move || {
+        if entries.is_empty() {
+            return None;
+        }
+        let first = first_serial(entries);
+        entries = first.map_or(&[], |(_, rest)| rest);
+        Some(first.map(|(serial, _)| serial))
+    })
+}
+
+/// The serial number in the first entry, and the entries behind it.
+fn first_serial(entries: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (SEQUENCE, entry, rest) = value(entries)? else { return None };
+    let (INTEGER, serial, entry) = value(entry)? else { return None };
+    let (UTC_TIME | GENERALIZED_TIME, _, extensions) = value(entry)? else { return None };
+    let ends = extensions.is_empty() || matches!(value(extensions), Some((SEQUENCE, _, [])));
+    ends.then_some((serial, rest))
+}
+
+/// The number in a list's extensions: zero where it has none, and none inside where it is above 128 bits.
+fn number(extensions: &[u8]) -> Option<Option<u128>> {
+    if extensions.is_empty() {
+        return Some(Some(0));
+    }
+    let (EXTENSIONS, tagged, []) = value(extensions)? else { return None };
+    let (SEQUENCE, mut rest, []) = value(tagged)? else { return None };
+    let mut number = None;
+    while !rest.is_empty() {
+        let (after, extension) = X509Extension::from_der(rest).ok()?;
+        if let ParsedExtension::CRLNumber(found) = extension.parsed_extension() {
+            number.get_or_insert(found.try_into().ok());
+        }
+        rest = after;
+    }
+    Some(number.unwrap_or(Some(0)))
 }
 
 /// The signature of a certificate or list.
@@ -358,11 +445,11 @@ impl Signature {
 /// parser reads more than one encoding of it.
 fn names_its_algorithm_twice(der: &[u8]) -> bool {
     let outer = || {
-        let (_, whole) = Sequence::from_der(der).ok()?;
-        let (rest, inner) = Sequence::from_der(&whole.content).ok()?;
-        let (signature, _) = Sequence::from_der(rest).ok()?;
+        let (_, whole, _) = value(der)?;
+        let (_, inner, rest) = value(whole)?;
+        let (_, _, signature) = value(rest)?;
         let (algorithm, _) = rest.split_at_checked(rest.len() - signature.len())?;
-        Some(inner.content.windows(algorithm.len()).any(|window| window == algorithm))
+        Some(inner.windows(algorithm.len()).any(|window| window == algorithm))
     };
     outer().unwrap_or(false)
 }
@@ -379,4 +466,102 @@ fn is_pss_with_sha384(algorithm: &AlgorithmIdentifier<'_>) -> bool {
 
 fn unix(time: ASN1Time) -> u64 {
     u64::try_from(time.timestamp()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::{env, fs};
+
+    use bulla_sim::{Machine, TdDescription};
+    use x509_parser::revocation_list::CertificateRevocationList;
+
+    use super::*;
+    use crate::Collateral;
+
+    /// The lists of a simulated machine, and the real ones where they are at hand.
+    fn lists() -> Vec<Vec<u8>> {
+        let directory = tempfile::tempdir().unwrap();
+        let machine = Machine::create(directory.path().join("machine")).unwrap();
+        let quote = machine.td_quote(&TdDescription::default_guest(), &[7; 64]).unwrap();
+        let mut sets = vec![machine.collateral(&quote, 1_800_000_000).unwrap().into_bytes()];
+        if let Some(folder) = env::var_os("BULLA_VECTORS").map(PathBuf::from) {
+            let table: serde_json::Value =
+                serde_json::from_slice(&fs::read(folder.join("vectors.json")).unwrap()).unwrap();
+            let cases = table["quotes"].as_array().unwrap().iter().filter_map(|row| row["cases"].get(0));
+            sets.extend(
+                cases.map(|case| fs::read(folder.join(case["collateral"].as_str().unwrap())).unwrap()),
+            );
+        }
+        let sets: Vec<_> = sets.iter().filter_map(|json| Collateral::from_json(json).ok()).collect();
+        let sets = sets.iter().filter_map(|set| set.items().ok());
+        let mut lists: Vec<_> = sets.flat_map(|set| [set.pck_crl.clone(), set.root_ca_crl.clone()]).collect();
+        lists.sort();
+        lists.dedup();
+        lists
+    }
+
+    fn agrees(own: &Crl, list: &CertificateRevocationList<'_>) -> bool {
+        let from = unix(list.last_update());
+        let number = list.crl_number().map_or(Some(0), |number| number.try_into().ok());
+        let revoked = || list.iter_revoked_certificates().map(|entry| Some(entry.raw_serial()));
+        own.issuer == list.issuer().as_raw()
+            && own.window == (from, list.next_update().map_or(from, unix))
+            && own.number == number
+            && serials(&own.entries).eq(revoked())
+            && own.length == revoked().count()
+            && own.signed == list.tbs_cert_list.as_ref()
+    }
+
+    #[test]
+    fn an_entry_is_a_serial_number_a_date_and_at_most_extensions() {
+        let date = [&[UTC_TIME, 13], &b"260101000000Z"[..]].concat();
+        let entry = |parts: &[&[u8]]| {
+            let content = parts.concat();
+            [&[SEQUENCE, content.len() as u8], content.as_slice()].concat()
+        };
+        let serial = [INTEGER, 1, 7];
+        let read = |entries: &[u8]| serials(entries).collect::<Option<Vec<_>>>().map(|found| found.len());
+        let [bare, extended] = [entry(&[&serial, &date]), entry(&[&serial, &date, &[SEQUENCE, 0]])];
+        assert_eq!(read(&[bare.clone(), extended].concat()), Some(2));
+        let malformed: [&[&[u8]]; 5] = [
+            &[&serial],
+            &[&date, &serial],
+            &[&serial, &serial],
+            &[&serial, &date, &[INTEGER, 0]],
+            &[&serial, &date, &[SEQUENCE, 0, SEQUENCE, 0]],
+        ];
+        for parts in malformed {
+            assert_eq!(read(&[bare.clone(), entry(parts)].concat()), None, "{parts:02x?}");
+        }
+        assert_eq!(read(&bare[..bare.len() - 1]), None);
+    }
+
+    #[test]
+    fn a_list_is_read_as_the_parser_of_whole_lists_reads_it_and_no_more_leniently() {
+        let lists = lists();
+        for der in &lists {
+            let own = Crl::parse(Item::PckCrl, der).unwrap();
+            let (_, whole) = CertificateRevocationList::from_der(der).unwrap();
+            assert!(agrees(&own, &whole));
+            assert!((0..der.len()).all(|end| Crl::parse(Item::PckCrl, &der[..end]).is_err()));
+            assert!(Crl::parse(Item::PckCrl, &[der, &[0][..]].concat()).is_err());
+        }
+        // The shortest lists, and the longest one: most of it are entries.
+        let longest = lists.iter().max_by_key(|der| der.len());
+        for der in lists.iter().filter(|der| der.len() < 400).chain(longest) {
+            let entries = Crl::parse(Item::PckCrl, der).unwrap().entries;
+            let from = der.windows(entries.len().max(1)).position(|window| window == entries).unwrap_or(0);
+            for (at, bit) in (0..der.len()).flat_map(|at| [1, 2, 32, 128].map(|bit| (at, bit))) {
+                let mut changed = der.clone();
+                changed[at] ^= bit;
+                let Ok(own) = Crl::parse(Item::PckCrl, &changed) else { continue };
+                match CertificateRevocationList::from_der(&changed) {
+                    Ok((_, whole)) => assert!(agrees(&own, &whole), "byte {at}, bit {bit}"),
+                    // Dates of entries, and what they say beside.
+                    Err(_) => assert!((from..from + entries.len()).contains(&at), "byte {at}, bit {bit}"),
+                }
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use dcap_qvl::tcb_info::{SvnComponent, SvnShortfall, TdxModuleTcbLevel};
 use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel, TcbStatus};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::{IntelPlatform, Shortfall};
 
@@ -105,16 +106,19 @@ impl Names {
     pub(crate) fn read(text: &str) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Document {
-            tcb_levels: Vec<Level>,
+        struct Document<'a> {
+            #[serde(borrow)]
+            tcb_levels: Vec<&'a RawValue>,
         }
         #[derive(Deserialize)]
         struct Level {
             tcb: Names,
         }
-        let document = serde_json::from_str::<Document>(text);
-        let first = document.ok().and_then(|document| document.tcb_levels.into_iter().next());
-        first.map(|level| level.tcb).unwrap_or_default()
+        let first = || {
+            let document = serde_json::from_str::<Document<'_>>(text).ok()?;
+            serde_json::from_str::<Level>(document.tcb_levels.first()?.get()).ok()
+        };
+        first().map(|level| level.tcb).unwrap_or_default()
     }
 
     fn describe(&self, short: SvnShortfall) -> Shortfall {

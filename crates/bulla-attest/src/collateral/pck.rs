@@ -3,6 +3,7 @@
 
 use x509_parser::asn1_rs::{Oid, oid};
 
+use crate::der::{NAME, SEQUENCE, value};
 use crate::pki::Certificate;
 
 /// The extension; the names of all that is in it begin with this one.
@@ -18,10 +19,6 @@ const FLAGS: [Oid<'static>; 3] =
     [oid!(1.2.840.113741.1.13.1.7.1), oid!(1.2.840.113741.1.13.1.7.2), oid!(1.2.840.113741.1.13.1.7.3)];
 const PCESVN: Oid<'static> = oid!(1.2.840.113741.1.13.1.2.17);
 const CPUSVN: Oid<'static> = oid!(1.2.840.113741.1.13.1.2.18);
-
-/// Tags.
-const NAME: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
 
 /// What the extension says of the platform.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,18 +60,6 @@ struct Entry<'a> {
     name: &'a [u8],
     tag: u8,
     value: &'a [u8],
-}
-
-/// The tag of a value in DER (ITU-T X.690, section 10.1), its content, and what follows it. There are no long ones here.
-fn value(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (length, rest, least) = match *der.get(1..)? {
-        [0x82, high, low, ref rest @ ..] => (u16::from_be_bytes([high, low]), rest, 0x100),
-        [0x81, low, ref rest @ ..] => (low.into(), rest, 0x80),
-        [short @ ..=0x7f, ref rest @ ..] => (short.into(), rest, 0),
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length.into())?;
-    (length >= least).then_some((*der.first()?, content, rest))
 }
 
 /// A sequence of sequences, each of a name and a value; this is the content of the outer one.
