@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueHint};
 
 mod attest;
+mod audit;
 mod change;
 mod envelope;
 mod exec;
@@ -21,6 +22,7 @@ mod successor;
 pub(crate) use attest::{
     Attest, Collateral, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store, Verify,
 };
+pub(crate) use audit::{Audit, AuditShow, AuditVerify};
 pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
@@ -101,6 +103,9 @@ pub(crate) enum Command {
     /// Judge evidence
     #[command(subcommand)]
     Attest(Attest),
+    /// Read what a provider has recorded: who got keys, who was refused and why
+    #[command(subcommand)]
+    Audit(Audit),
     /// Serve keys to TDX guests on this machine
     #[command(subcommand)]
     Provider(Provider),

@@ -37,6 +37,11 @@ impl Failure {
         Self { class, code: "plan.will_not_open", message }
     }
 
+    /// An audit log is not what was written.
+    pub(crate) fn audit(message: &str) -> Self {
+        Self { class: Class::Damaged, code: "audit.changed", message: message.into() }
+    }
+
     /// The same, about one of several files.
     pub(crate) fn about(self, path: &Path) -> Self {
         Self { message: format!("{}: {}", path.display(), self.message), ..self }

@@ -55,6 +55,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Attest(args::Attest::Policy(args::Policy::Explain(file))) => {
             command::attest::policy::explain(file)
         }
+        Command::Audit(subcommand) => command::audit::run(subcommand),
         Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),

@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod attest;
+pub(crate) mod audit;
 pub(crate) mod change;
 #[cfg(feature = "sim")]
 pub(crate) mod demo;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod attest;
+mod audit;
 mod change;
 mod config;
 mod damage;
