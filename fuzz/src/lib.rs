@@ -10,6 +10,7 @@
 )]
 
 mod attest;
+mod audit;
 mod cbor;
 #[path = "../../crates/bulla/tests/envelope/described.rs"]
 mod described;
@@ -28,6 +29,7 @@ mod vectors;
 pub use attest::{
     NOW, Sample, collateral, crl, document, event_log, pck, policy, quote, ra_tls, snp, td_report,
 };
+pub use audit::audit;
 pub use floor::floor;
 pub use header::header;
 pub use key_request::key_request;
@@ -50,7 +52,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -130,5 +132,12 @@ pub const TARGETS: [Target; 20] = [
             snp(data);
         },
         rounds: 1_000,
+    },
+    Target {
+        name: "audit",
+        run: |data| {
+            audit(data);
+        },
+        rounds: 8_000,
     },
 ];

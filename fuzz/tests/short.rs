@@ -104,6 +104,7 @@ fn untouched_evidence_is_accepted() {
     accepted("ra_tls", bulla_fuzz::ra_tls);
     accepted("policy", bulla_fuzz::policy);
     accepted("snp", bulla_fuzz::snp);
+    accepted("audit", bulla_fuzz::audit);
 }
 
 macro_rules! short_runs {
@@ -122,4 +123,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit }
