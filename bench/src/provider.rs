@@ -4,6 +4,7 @@ mod crowd;
 mod guests;
 mod load;
 mod server;
+mod v1;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,14 +49,23 @@ pub(crate) fn run(effort: &Effort, quick: bool, soak: Option<u64>) {
     if let Some(seconds) = soak {
         return site.soak(&span, Duration::from_secs(seconds));
     }
-    let simulated = primitives(effort, &machine);
+    let Parts { simulated, fresh } = primitives(effort, &machine);
     site.starts(&span);
     site.legacy(&span, simulated);
+    site.v1(&span, &machine, fresh);
     site.crowds(&span);
 }
 
-/// What the walk is made of, each alone. Returns what the simulated machine costs an answer, in seconds.
-fn primitives(effort: &Effort, machine: &Machine) -> f64 {
+/// What something costs, in seconds.
+struct Parts {
+    /// What the simulated machine does for a legacy answer.
+    simulated: f64,
+    /// One bare P-256 verification and one HPKE seal to an X-Wing key.
+    fresh: f64,
+}
+
+/// What answers are made of, each alone.
+fn primitives(effort: &Effort, machine: &Machine) -> Parts {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let message = [7; 632];
     let signature = pair.sign(&SystemRandom::new(), &message).unwrap();
@@ -112,8 +122,8 @@ fn primitives(effort: &Effort, machine: &Machine) -> f64 {
         println!("| {} | {:.1} | {:.2} |", cost.name, cost.median * 1e6, cost.median / unit.median);
     }
     println!();
-    let [.., report, quote] = &costs;
-    report.median + quote.median
+    let [verify, .., hybrid, report, quote] = &costs;
+    Parts { simulated: report.median + quote.median, fresh: verify.median + hybrid.median }
 }
 
 /// A machine in a folder, and guests of it.
@@ -185,6 +195,35 @@ impl Site<'_> {
                 simulated * 1e6,
                 mebibytes(server.usage().resident),
             );
+        }
+        println!();
+    }
+
+    /// With fresh evidence for each key.
+    fn v1(&self, span: &Span, machine: &Machine, fresh: f64) {
+        println!(
+            "## Protocol v1, X-Wing, fresh evidence for each key: median of {} rounds of {:?}\n",
+            span.rounds, span.load
+        );
+        println!(
+            "| connections | keys a second | processor us a key | rate to one P-256 verification and one HPKE seal |"
+        );
+        println!("|---|---|---|---|");
+        let server = self.server(&[]);
+        for clients in [1, 8, 64] {
+            v1::run(server.http, machine, clients, span.load / 4);
+            let mut rounds: Vec<_> = (0..span.rounds)
+                .map(|_| {
+                    let before = server.usage().processor;
+                    let (answered, elapsed) = v1::run(server.http, machine, clients, span.load);
+                    let processor = server.usage().processor - before;
+                    let answered = answered as f64;
+                    (answered / elapsed.as_secs_f64(), processor.as_secs_f64() / answered)
+                })
+                .collect();
+            rounds.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            let Some((rate, each)) = rounds.get(rounds.len() / 2) else { return };
+            println!("| {clients} | {rate:.0} | {:.0} | {:.2} |", each * 1e6, fresh / each);
         }
         println!();
     }

@@ -24,6 +24,7 @@ fn program() -> PathBuf {
 pub(crate) struct Server {
     child: Child,
     pub(crate) legacy: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 /// What a process has used and holds.
@@ -41,7 +42,7 @@ impl Server {
     pub(crate) fn start(machine: &Path, state: &Path, limits: &[&str]) -> Self {
         let settings = state.with_extension("toml");
         let text = format!(
-            "machine = \"sim:{}\"\nstate_dir = \"{}\"\n[listen]\nlegacy = \"127.0.0.1:0\"\n",
+            "machine = \"sim:{}\"\nstate_dir = \"{}\"\n[listen]\nlegacy = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n",
             machine.display(),
             state.display()
         );
@@ -66,9 +67,9 @@ impl Server {
             let line = line.expect("the provider did not start");
             line.rsplit([' ', '/']).next().and_then(|address| address.parse().ok()).expect("an address")
         };
-        let legacy = address("legacy clients are served on");
+        let [legacy, http] = ["legacy clients are served on", "listening on http"].map(&mut address);
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, legacy }
+        Self { child, legacy, http }
     }
 
     pub(crate) fn usage(&self) -> Usage {
