@@ -1,6 +1,7 @@
 //! `bulla provider serve`.
 
 use std::future::{Future, pending};
+use std::time::Duration;
 
 use bulla_provider::{Listeners, LogFormat, LogSettings, Provider, Settings, runtime, serve as run};
 use tokio::net::TcpListener;
@@ -10,6 +11,9 @@ use tracing::Level;
 use crate::args::Serve;
 use crate::failure::Failure;
 use crate::{machine, say};
+
+/// How long the end waits for what is still under way and can no longer be answered.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves until SIGINT or SIGTERM.
 pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
@@ -29,7 +33,7 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
     say::note(format_args!("root: {}", hex::encode(identity.root_id)));
 
     let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let interrupted = interrupted();
         let listeners = Listeners::bind(&settings.listen).await?;
         if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
@@ -39,8 +43,10 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
             say::note(format_args!("listening on {address}"));
         }
         run(provider, listeners, interrupted).await
-    })?;
-    Ok(())
+    });
+    // A quoting service that hangs does not hold up the end for ever.
+    runtime.shutdown_timeout(FAREWELL);
+    Ok(served?)
 }
 
 /// Writes the log to standard error. The level is fixed: the host cannot raise it (R98).
