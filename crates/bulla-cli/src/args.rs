@@ -30,7 +30,9 @@ pub(crate) use floor::{Floor, FloorRaise, FloorShow};
 pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
 pub(crate) use openers::{Demands, Guest, NewOpeners, Openers, OptionalPin};
 pub(crate) use plan::Plan;
-pub(crate) use provider::{Config, Provider, Request, Serve, SettingsFile};
+pub(crate) use provider::{
+    Asking, Config, Place, Provider, ProviderStatus, Request, Running, Serve, SettingsFile, Submit,
+};
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
 #[cfg(feature = "sim")]
 pub(crate) use sim::{Demo, Sim, Step};

@@ -26,6 +26,16 @@ impl Failure {
         Self { class: Class::Other, code: "file", message }
     }
 
+    /// A provider does not answer, or says that it cannot.
+    pub(crate) fn peer(message: impl Into<String>) -> Self {
+        Self { class: Class::Peer, code: "provider", message: message.into() }
+    }
+
+    /// A provider refuses what it was told to do.
+    pub(crate) fn refused(message: impl Into<String>) -> Self {
+        Self { class: Class::Refused, code: "provider.refused", message: message.into() }
+    }
+
     /// Something of the local system failed.
     pub(crate) fn other(message: impl Into<String>) -> Self {
         Self { class: Class::Other, code: "other", message: message.into() }

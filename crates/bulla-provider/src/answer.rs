@@ -4,6 +4,7 @@ use bulla_attest::{Claims, CollateralId};
 use bulla_protocol::v1::{Answer, EvidenceKind, FutureKey, Order, PublicKey, Request, Statement};
 use bulla_protocol::{Code, legacy};
 
+use crate::audit::Mode;
 use crate::custody::Root;
 use crate::derive::Source;
 use crate::own::Proof;
@@ -37,12 +38,14 @@ impl Provider {
         let claims = evidence(&regime, &proof, order)?;
         let guest = authorize::guest(&claims, request)?;
         authorize::usage(&regime.policy, request, guest, regime.judge.now()?)?;
+        self.operation.limits.identity(guest, request.keys.len())?;
         let (manifest, log) = (order.manifest.as_ref(), order.event_log.as_deref());
         let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
         let authority = &regime.policy.authority;
         let source = Source { root, authority, bound, instance: request.instance.as_deref() };
         let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
         let ticket = self.record.release(&regime, root, Asked::order(order), &proof.statement)?;
+        self.operation.metrics.released(Mode::V1, request.keys.len());
         Ok((sign::answer(&regime.own, &proof, order, sealed, *ticket.head()), ticket))
     }
 
@@ -64,6 +67,7 @@ impl Provider {
         let proof = regime.own.proof()?;
         let claims = self::quote(&regime, &proof, quote)?;
         let guest = authorize::legacy_guest(&regime.policy, &claims)?;
+        self.operation.limits.identity(guest, 1)?;
         let to = authorize::legacy_key(&claims)?;
         let root = regime.roots.first().ok_or(Refusal::new(Code::UnknownRoot, "root.first_retired"))?;
         let seal_key = root.legacy_seal_key();
@@ -71,6 +75,7 @@ impl Provider {
         let sealed_box = wrap::sealed_box(&key, &to)?;
         let own_quote = sign::legacy_quote(&regime.own, &proof, &sealed_box)?;
         let ticket = self.record.release(&regime, root, Asked::quote(quote), &proof.statement)?;
+        self.operation.metrics.released(Mode::Legacy, 1);
         Ok((legacy::response(&sealed_box, &own_quote), ticket))
     }
 }

@@ -110,6 +110,10 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A command of the authority is not obeyed.
+    #[error("the command is not obeyed: {0}")]
+    Command(String),
+
     /// There is no good randomness (R61).
     #[error(transparent)]
     Entropy(#[from] EntropyFailure),
@@ -134,6 +138,7 @@ impl Error {
             Self::Collateral(error) => error.code(),
             Self::Sealed(error) => error.code(),
             Self::Io { .. } => "io",
+            Self::Command(_) => "command.refused",
             Self::Entropy(_) => "entropy.failure",
         }
     }
@@ -142,8 +147,11 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Settings { .. } | Self::NotAnEnclave(_) => Class::Usage,
-            Self::SignedPolicyNeeded | Self::OtherRoot { .. } | Self::UnsafePlace { .. } => Class::Refused,
             Self::Policy(error) => error.class(),
+            Self::SignedPolicyNeeded
+            | Self::Command(_)
+            | Self::OtherRoot { .. }
+            | Self::UnsafePlace { .. } => Class::Refused,
             Self::Machine(error) => error.class(),
             Self::MissingSeal { .. } | Self::DamagedSeal { .. } => Class::Damaged,
             Self::Locked { .. } => Class::Unavailable,

@@ -35,7 +35,7 @@
 //!     let provider = Provider::start(tee, collateral, TrustAnchor::intel(), &settings)?;
 //!     eprintln!("{}", provider.identity());
 //!     bulla_provider::runtime()?.block_on(async {
-//!         let listeners = Listeners::bind(&settings.listen).await?;
+//!         let listeners = Listeners::bind(&settings).await?;
 //!         bulla_provider::serve(provider, listeners, std::future::pending()).await
 //!     })
 //! }
@@ -51,8 +51,13 @@ mod clock;
 mod colocate;
 mod custody;
 mod derive;
+mod drain;
 mod error;
+mod health;
+mod limits;
 mod machine;
+mod metrics;
+mod operation;
 mod own;
 mod policy;
 mod provider;
@@ -62,10 +67,12 @@ mod regime;
 mod registers;
 mod settings;
 mod sign;
+mod supervisor;
 mod verify;
 mod work;
 mod wrap;
 
+pub use admin::{Command, CommandDocument};
 pub use admit::{Listeners, serve};
 pub use custody::{Candidate, CustodyError, Drilled, Holder, Purpose};
 pub use error::Error;
@@ -75,4 +82,5 @@ pub use settings::{
     CollateralSettings, Explained, Finding, LimitSettings, Listen, LogFormat, LogSettings, Rate, Settings,
     Weight,
 };
+pub use supervisor::Supervisor;
 pub use work::runtime;

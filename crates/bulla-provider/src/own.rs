@@ -129,6 +129,11 @@ impl Own {
         invalid(cause)
     }
 
+    /// Whether there is a proof, without making one.
+    pub(crate) fn is_proven(&self, now: u64) -> bool {
+        self.known_proof(now).is_some()
+    }
+
     fn known_proof(&self, now: u64) -> Option<Arc<Proof>> {
         let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
         proof.as_ref().filter(|proof| now < proof.valid_until).map(Arc::clone)

@@ -9,6 +9,7 @@ use bulla_tee::{Identity, Tee, is_simulated};
 
 use crate::challenge::Challenges;
 use crate::custody::{Custody, Roots};
+use crate::operation::Operation;
 use crate::policy::Policy;
 use crate::record::Record;
 use crate::regime::Regime;
@@ -23,6 +24,7 @@ pub struct Provider {
     pub(crate) sources: Arc<Sources>,
     pub(crate) challenges: Challenges,
     pub(crate) record: Record,
+    pub(crate) operation: Operation,
     /// Keeps other instances away, too.
     pub(crate) custody: Custody,
     measurement: [u8; 32],
@@ -76,8 +78,9 @@ impl Provider {
         let (custody, roots) = Custody::open(&tee, state_dir, &policy)?;
         let sources = Arc::new(Sources::new(anchor, collateral, Some(custody.memory()))?);
         let key = Arc::new(SigningKey::generate()?);
+        let operation = Operation::new(settings, policy.simulated);
         let regime =
-            Regime::new(Arc::clone(&tee), Arc::clone(&sources), Arc::clone(&key), Arc::new(policy), roots);
+            Regime::new(0, Arc::clone(&tee), Arc::clone(&sources), Arc::clone(&key), Arc::new(policy), roots);
         if let Err(refusal) = regime.own.proof() {
             let (code, cause) = (refusal.code.as_str(), refusal.cause);
             tracing::error!(
@@ -88,7 +91,7 @@ impl Provider {
         }
         let record = Record::open(state_dir, Arc::clone(&key), &measurement, &regime)?;
         let (regime, challenges) = (RwLock::new(Arc::new(regime)), Challenges::new()?);
-        Ok(Self { regime, tee, key, sources, challenges, record, custody, measurement })
+        Ok(Self { regime, tee, key, sources, challenges, record, operation, custody, measurement })
     }
 
     /// What clients pin.
@@ -105,9 +108,20 @@ impl Provider {
 
     /// Answers under other roots from now on; what is being answered ends under those that it began with.
     pub(crate) fn replace_roots(&self, roots: Roots) {
+        self.replace(self.regime().policy.clone(), roots);
+    }
+
+    /// Answers under another policy from now on, with the roots that it admits.
+    pub(crate) fn replace_policy(&self, policy: Policy) -> Result<(), Error> {
+        let roots = self.custody.roots(&policy)?;
+        self.replace(Arc::new(policy), roots);
+        Ok(())
+    }
+
+    fn replace(&self, policy: Arc<Policy>, roots: Roots) {
         let mut present = self.regime.write().unwrap_or_else(PoisonError::into_inner);
         let (tee, sources, key) = (Arc::clone(&self.tee), Arc::clone(&self.sources), Arc::clone(&self.key));
-        *present = Arc::new(Regime::new(tee, sources, key, Arc::clone(&present.policy), roots));
+        *present = Arc::new(Regime::new(present.number + 1, tee, sources, key, policy, roots));
     }
 
     /// Under what this provider answers now. A walk takes it once.

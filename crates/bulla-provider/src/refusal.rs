@@ -9,11 +9,13 @@ use bulla_protocol::Code;
 pub(crate) struct Refusal {
     pub(crate) code: Code,
     pub(crate) cause: &'static str,
+    /// After how many seconds coming back helps, where that is known better than by the code.
+    pub(crate) retry_after: Option<u32>,
 }
 
 impl Refusal {
     pub(crate) const fn new(code: Code, cause: &'static str) -> Self {
-        Self { code, cause }
+        Self { code, cause, retry_after: None }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::verify::{Judge, Sources};
 /// Under what the provider answers. It is never changed: a new policy or a new root is a new regime, and a walk ends under
 /// the one that it began under.
 pub(crate) struct Regime {
+    /// 0 at the start, and one more with each that follows.
+    pub(crate) number: u64,
     pub(crate) policy: Arc<Policy>,
     pub(crate) roots: Roots,
     pub(crate) judge: Arc<Judge>,
@@ -21,6 +23,7 @@ pub(crate) struct Regime {
 
 impl Regime {
     pub(crate) fn new(
+        number: u64,
         tee: Arc<dyn Tee>,
         sources: Arc<Sources>,
         key: Arc<SigningKey>,
@@ -29,6 +32,6 @@ impl Regime {
     ) -> Self {
         let judge = Arc::new(Judge::new(sources, &policy));
         let own = Own::new(tee, Arc::clone(&judge), key, &policy, &roots);
-        Self { policy, roots, judge, own }
+        Self { number, policy, roots, judge, own }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulla_attest::collateral::{Bundle, FloorMemory, Minimum, Store};
+use bulla_attest::collateral::{Bundle, FloorMemory, Minimum, Status, Store};
 use bulla_attest::{
     Claims, CollateralId, Error, IntelCollateralId, IntelPlatform, Remote, TeeKind, TrustAnchor, Verifier,
 };
@@ -51,7 +51,8 @@ impl Sources {
         Ok(sources)
     }
 
-    fn import(&self, bundle: &Bundle) {
+    /// Takes what can be used of a bundle.
+    pub(crate) fn import(&self, bundle: &Bundle) {
         let refused = match self.now().map(|now| self.store.import(bundle, now)) {
             Ok(Ok(sets)) => sets.into_iter().find_map(|set| set.refused).map(|error| error.code()),
             Ok(Err(error)) => Some(error.code()),
@@ -71,6 +72,11 @@ impl Sources {
     /// The host's time in Unix seconds, as far as it is believed (R30).
     pub(crate) fn now(&self) -> Result<u64, Refusal> {
         self.clock.now()
+    }
+
+    /// How the collateral stands that was asked for so far.
+    pub(crate) fn status(&self) -> Option<Status> {
+        Some(self.store.status(self.now().ok()?))
     }
 
     /// Fetches collateral that is due, so that no request has to wait for it. Blocks.

@@ -20,15 +20,15 @@ const QUEUE_MAX: usize = 192;
 /// Enough for a verification, with room; the default of 2 MiB would be for nothing.
 const STACK: usize = 1024 * 1024;
 
-/// The runtime for [`serve`](crate::serve): one blocking thread more than both lanes of walks have, to renew collateral. Threads
-/// and stacks are fixed and few, as an enclave's memory is.
+/// The runtime for [`serve`](crate::serve): two blocking threads more than both lanes of walks have, to renew collateral and for
+/// the operator. Threads and stacks are fixed and few, as an enclave's memory is.
 ///
 /// # Errors
 /// What the system says when it gives no threads.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(2 * WALKS_MAX + 1)
+        .max_blocking_threads(2 * WALKS_MAX + 2)
         .thread_stack_size(STACK)
         .thread_name("bulla-provider")
         .enable_all()

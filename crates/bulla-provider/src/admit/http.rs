@@ -25,6 +25,7 @@ use bulla_protocol::{BODY_MAX, Code, Problem};
 
 use super::Service;
 use super::places::{ARRIVAL, Body, PIECE, Seat, WRITING};
+use crate::admin::{live, ready};
 use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
@@ -41,8 +42,16 @@ pub(super) async fn speak(
     let router = router(Arc::clone(service));
     let answer = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(seat));
-        let answering = router.clone().oneshot(request.map(HttpBody::new));
-        async move { Ok::<_, Infallible>(answering.await.unwrap_or_else(|never| match never {})) }
+        let answering = match service.admitted(seat.peer) {
+            Ok(()) => Ok(router.clone().oneshot(request.map(HttpBody::new))),
+            Err(refusal) => Err(refusal),
+        };
+        async move {
+            Ok::<_, Infallible>(match answering {
+                Ok(answering) => answering.await.unwrap_or_else(|never| match never {}),
+                Err(refusal) => problem(service, &Mode::V1.into(), &refusal).await,
+            })
+        }
     });
     // Deadlines are the seat's, over all phases; hyper's own, which knows only heads, is off.
     let speaking = http1::Builder::new()
@@ -61,6 +70,7 @@ fn router(service: Arc<Service>) -> Router {
         .route("/v1/keys", post(keys))
         .route("/v1/public-key", post(public_key))
         .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
         .with_state(service)
@@ -107,10 +117,6 @@ async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBod
     respond::<PublicKey>(&service, &seat, &Mode::V1.into(), answered).await
 }
 
-async fn live() -> StatusCode {
-    StatusCode::NO_CONTENT
-}
-
 async fn nothing(State(service): Here) -> Response {
     problem(&service, &Mode::V1.into(), &Code::NotFound.into()).await
 }
@@ -125,6 +131,10 @@ async fn respond<T: serde::Serialize>(
     if let Err(refusal) = seat.answering() {
         return problem(service, subject, &refusal).await;
     }
+    let answer = async {
+        let _begun = service.begin(Mode::V1)?;
+        answer.await
+    };
     let response = match answer.await {
         Ok(answer) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response(),
         Err(refusal) => problem(service, subject, &refusal).await,
@@ -176,7 +186,7 @@ async fn problem(service: &Service, subject: &Subject, refusal: &Refusal) -> Res
         StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let media = [(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"))];
     let mut response = (status, media, Json(Problem::from(refusal.code))).into_response();
-    if let Some(seconds) = refusal.code.retry_after() {
+    if let Some(seconds) = refusal.retry_after.or(refusal.code.retry_after()) {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
     response

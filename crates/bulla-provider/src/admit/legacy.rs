@@ -51,11 +51,13 @@ async fn answer(
     subject: &mut Subject,
     prefix: [u8; 4],
 ) -> Result<Vec<u8>, Refusal> {
+    service.admitted(seat.peer)?;
     let quote = {
         let body = body(stream, seat, legacy::body_length(prefix)?).await?;
         seat.answering()?;
         legacy::quote(&body.bytes)?
     };
+    let _begun = service.begin(Mode::Legacy)?;
     *subject = Subject::quote(&quote);
     let (response, ticket) =
         service.walk(Mode::Legacy, move |provider| provider.answer_legacy(&quote)).await?;

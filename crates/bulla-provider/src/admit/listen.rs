@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::Accept;
@@ -11,8 +11,9 @@ use tokio_rustls::Accept;
 use super::tls::TlsDoor;
 use super::unix::UnixDoor;
 use super::vsock::VsockDoor;
+use crate::admin::own_folder;
 use crate::audit::Mode;
-use crate::{Error, Listen};
+use crate::{Error, Settings};
 
 /// How many connections the system holds until they are accepted. A crowd that fills it costs everyone behind it a second.
 pub(super) const BACKLOG: u32 = 1024;
@@ -26,6 +27,10 @@ pub struct Listeners {
     pub(super) https: Option<TlsDoor>,
     pub(super) unix: Option<UnixDoor>,
     pub(super) vsock: Option<VsockDoor>,
+    /// What the operator sees and does.
+    pub(crate) admin: Option<UnixDoor>,
+    /// Health and metrics.
+    pub metrics: Option<TcpListener>,
 }
 
 /// A connection that was accepted, by what is spoken on it.
@@ -53,7 +58,10 @@ impl Listeners {
     /// # Errors
     /// [`Error::Tls`]; [`Error::Io`] if an address cannot be bound; for a Unix socket, if another process listens on it or something else
     /// has its name.
-    pub async fn bind(listen: &Listen) -> Result<Self, Error> {
+    pub async fn bind(settings: &Settings) -> Result<Self, Error> {
+        let Settings { listen, .. } = settings;
+        let admin = settings.admin_socket();
+        own_folder(&admin)?;
         let unix = listen.unix.as_deref();
         let unix = unix.map(|path| UnixDoor::open(path, listen.unix_mode).map_err(listening(path.display())));
         let vsock = listen.vsock;
@@ -65,6 +73,8 @@ impl Listeners {
             https: bind(listen.https)?.map(TlsDoor::new).transpose()?,
             unix: unix.transpose()?,
             vsock: vsock.transpose()?,
+            admin: Some(UnixDoor::open(&admin, None).map_err(listening(admin.display()))?),
+            metrics: bind(listen.metrics)?,
         })
     }
 
@@ -81,44 +91,47 @@ impl Listeners {
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        let Self { legacy, http, https, unix, vsock } = self;
+        let Self { legacy, http, https, unix, vsock, .. } = self;
         legacy.is_none() && http.is_none() && https.is_none() && unix.is_none() && vsock.is_none()
     }
 
-    /// The next connection at any door.
-    pub(super) async fn accept(&self) -> io::Result<Connection> {
+    /// The next connection at any door, and the address that it comes from, where there is one.
+    pub(super) async fn accept(&self) -> io::Result<(Connection, Option<IpAddr>)> {
         tokio::select! {
-            accepted = accept(self.legacy.as_ref()) => accepted.map(Connection::Legacy),
-            accepted = accept(self.http.as_ref()) => accepted.map(Connection::Http),
+            accepted = accept(self.legacy.as_ref()) => accepted.map(|(stream, peer)| (Connection::Legacy(stream), peer)),
+            accepted = accept(self.http.as_ref()) => accepted.map(|(stream, peer)| (Connection::Http(stream), peer)),
             accepted = async {
                 match &self.https {
                     Some(door) => door.accept().await,
                     None => pending().await,
                 }
-            } => accepted.map(|handshake| Connection::Https(Box::new(handshake))),
+            } => accepted.map(|handshake| {
+                let peer = handshake.get_ref().and_then(|stream| stream.peer_addr().ok()).map(|peer| peer.ip());
+                (Connection::Https(Box::new(handshake)), peer)
+            }),
             accepted = async {
                 match &self.unix {
                     Some(door) => door.accept().await,
                     None => pending().await,
                 }
-            } => accepted.map(Connection::Local),
+            } => accepted.map(|stream| (Connection::Local(stream), None)),
             accepted = async {
                 match &self.vsock {
                     Some(door) => door.accept().await,
                     None => pending().await,
                 }
-            } => accepted.map(Connection::Local),
+            } => accepted.map(|stream| (Connection::Local(stream), None)),
         }
     }
 }
 
-async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Option<IpAddr>)> {
     let Some(listener) = listener else {
         return pending().await;
     };
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     let _ = stream.set_nodelay(true);
-    Ok(stream)
+    Ok((stream, Some(peer.ip())))
 }
 
 fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Error> {

@@ -8,14 +8,14 @@ mod tls;
 pub(crate) mod unix;
 mod vsock;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use bulla_protocol::Code;
 
@@ -23,7 +23,7 @@ use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
 use crate::work::Work;
-use crate::{Error, Provider};
+use crate::{Error, Provider, admin};
 use listen::Connection;
 use places::{Places, Seat};
 
@@ -37,7 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// How often collateral that is due is looked for.
 const RENEWAL: Duration = Duration::from_secs(60);
 
-/// Serves until `shutdown` is ready, then ends what is being answered and returns.
+/// Serves until `shutdown` is ready, then ends what is being answered and returns. The operator and the supervisor are served
+/// meanwhile.
 ///
 /// Connections, memory for bodies, time and concurrent work are bounded. When the places run out, the oldest connection
 /// that has sent no complete request gives way, so that those who hold connections for nothing lock nobody out.
@@ -45,21 +46,27 @@ const RENEWAL: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`Error::Settings`] for no listener at all. Nothing that a peer does makes it return.
 pub async fn serve(
-    provider: Provider,
-    listeners: Listeners,
+    provider: impl Into<Arc<Provider>>,
+    mut listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     if listeners.is_empty() {
         return Err(Error::setting("listen", "no listener is on"));
     }
-    let service = Arc::new(Service { provider, work: Work::new() });
     let places = Arc::new(Places::new());
+    let provider = provider.into();
+    let service = Arc::new(Service { provider, work: Work::new(), places: Arc::clone(&places) });
+    let supervisor = &service.provider.operation.supervisor;
+    let mut operator = JoinSet::new();
+    operator.spawn(admin::serve(Arc::clone(&service), listeners.admin.take(), listeners.metrics.take()));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     let mut renewal = interval(RENEWAL);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut renewing: Option<JoinHandle<()>> = None;
     let mut failures: u64 = 0;
+    let mut watchdog = supervisor.watchdog().map(interval);
+    supervisor.ready("serving");
     loop {
         let accepted = tokio::select! {
             () = &mut shutdown => break,
@@ -67,20 +74,26 @@ pub async fn serve(
             _ = renewal.tick() => {
                 if renewing.as_ref().is_none_or(JoinHandle::is_finished) {
                     let service = Arc::clone(&service);
-                    renewing = Some(spawn_blocking(move || service.provider.sources.refresh()));
+                    renewing = Some(spawn_blocking(move || service.provider.renew()));
                 }
+                continue;
+            }
+            () = tick(watchdog.as_mut()) => {
+                supervisor.alive();
                 continue;
             }
             accepted = listeners.accept() => accepted,
         };
         match accepted {
-            Ok(connection) => match places.seat().await {
-                Some(seat) => {
+            Ok((connection, peer)) => match places.seat().await {
+                Some(mut seat) => {
+                    seat.peer = peer;
                     connections.spawn(attend(Arc::clone(&service), connection, Arc::new(seat)));
                 }
                 // The loop waits for no disk.
                 None => {
-                    let subject = connection.mode().into();
+                    let subject: Subject = connection.mode().into();
+                    service.provider.operation.metrics.refused(subject.mode, &Code::Busy.into());
                     drop(service.provider.record.refusal(&subject, &Code::Busy.into()));
                 }
             },
@@ -90,20 +103,30 @@ pub async fn serve(
             }
         }
     }
+    supervisor.stopping();
     places.close();
     let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
 }
 
+/// The next time to say that this loop goes round, if anybody wants to hear it.
+async fn tick(watchdog: Option<&mut Interval>) {
+    match watchdog {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}
+
 /// What every connection shares.
-struct Service {
-    provider: Provider,
+pub(crate) struct Service {
+    pub(crate) provider: Arc<Provider>,
     work: Work,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Service {
     /// Runs one walk off the asynchronous threads.
-    async fn walk<T: Send + 'static>(
+    pub(crate) async fn walk<T: Send + 'static>(
         self: &Arc<Self>,
         mode: Mode,
         walk: impl FnOnce(&Provider) -> Result<T, Refusal> + Send + 'static,
@@ -112,8 +135,9 @@ impl Service {
         self.work.run(mode, move || walk(&service.provider)).await
     }
 
-    /// Records a refusal, and waits for its line if it gets one.
+    /// Counts and records a refusal, and waits for its line if it gets one.
     async fn refused(&self, subject: &Subject, refusal: &Refusal) {
+        self.provider.operation.metrics.refused(subject.mode, refusal);
         if let Some(ticket) = self.provider.record.refusal(subject, refusal) {
             // A line that cannot be written changes nothing for who gets no key anyway.
             let _ = ticket.durable().await;

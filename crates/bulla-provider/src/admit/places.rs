@@ -6,6 +6,7 @@
 //! request in hand.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,7 +42,8 @@ pub(super) const RESTING: Duration = Duration::from_secs(70);
 
 const _: () = assert!(CONNECTIONS_MAX * PIECE <= BODIES_MAX);
 
-pub(super) struct Places {
+pub(crate) struct Places {
+    most: usize,
     connections: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     waited_for: Mutex<WaitedFor>,
@@ -127,8 +129,10 @@ impl Holder {
 
 impl Places {
     pub(super) fn new() -> Self {
+        let most = connections_max(getrlimit(Resource::Nofile).current);
         Self {
-            connections: Arc::new(Semaphore::new(connections_max(getrlimit(Resource::Nofile).current))),
+            most,
+            connections: Arc::new(Semaphore::new(most)),
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             waited_for: Mutex::default(),
         }
@@ -144,6 +148,7 @@ impl Places {
         Some(Seat {
             places: Arc::clone(self),
             ledger: Mutex::new(Ledger::new(number)),
+            peer: None,
             turn: Mutex::new(number),
             rests: AtomicBool::new(false),
             holder,
@@ -169,6 +174,11 @@ impl Places {
     /// and `None` that nobody is waited for.
     pub(super) fn make_way(&self) -> Result<(), Option<Instant>> {
         self.lock().make_way()
+    }
+
+    /// How many connections there are.
+    pub(crate) fn taken(&self) -> usize {
+        self.most - self.connections.available_permits()
     }
 
     /// Has all go that are waited for, now and later.
@@ -206,6 +216,8 @@ pub(super) struct Seat {
     places: Arc<Places>,
     /// The connection's challenges.
     pub(super) ledger: Mutex<Ledger>,
+    /// The address that it comes from, where there is one.
+    pub(super) peer: Option<IpAddr>,
     /// Its number among those that are waited for.
     turn: Mutex<u64>,
     /// Whether it was answered and has sent nothing since.

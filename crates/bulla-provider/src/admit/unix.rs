@@ -14,7 +14,7 @@ use super::listen::BACKLOG;
 const MODE: u32 = 0o600;
 
 /// A listener with its file, which goes with it.
-pub(super) struct UnixDoor {
+pub(crate) struct UnixDoor {
     listener: UnixListener,
     path: PathBuf,
     /// Device and inode: the file that was made here, and no later one of the same name.
@@ -38,7 +38,7 @@ impl UnixDoor {
         &self.path
     }
 
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 }

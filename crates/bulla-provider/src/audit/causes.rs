@@ -55,6 +55,26 @@ const CAUSES: &[(&str, &str, &str)] = &[
     // Room.
     ("busy.gave_way", "The connection had sent nothing for longest when the places ran out.", AGAIN),
     (
+        "platform.other_vendor",
+        "The evidence is of a machine of another vendor, which is never this one.",
+        "Ask the provider on the guest's own machine.",
+    ),
+    (
+        "not_ready.draining",
+        "The provider was told to take no more requests.",
+        "Resume it, or start it again.",
+    ),
+    (
+        "quota.identity",
+        "This guest has had as many keys as the settings give one attested identity.",
+        "If it needs more, raise limits.identity; if not, find out what it does with them.",
+    ),
+    (
+        "quota.peer",
+        "This address has made as many requests as the settings allow.",
+        "If it needs more, raise limits.peer; guests behind one forwarder share its address.",
+    ),
+    (
         "busy",
         "All places for connections or requests were taken.",
         "If it lasts, find who holds them: many idle connections from one peer are an attack.",

@@ -183,7 +183,6 @@ impl Record {
     ///
     /// # Errors
     /// The state of health, a fixed name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the endpoint of readiness shows it"))]
     pub(crate) fn health(&self) -> Result<(), &'static str> {
         self.queue().end.map(drop).ok_or(UNWRITABLE)
     }
@@ -220,7 +219,6 @@ impl Record {
     }
 
     /// Appends something that was done to the provider.
-    #[expect(dead_code, reason = "the admin commands record themselves with it")]
     pub(crate) fn event(&self, event: &str, detail: &[(&str, &str)]) -> Result<Ticket, Refusal> {
         let detail = detail.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.append(&Entry::Event(Event { event: event.into(), detail }))

@@ -35,6 +35,14 @@ impl Ticket {
     pub(crate) async fn durable(self) -> Result<(), Refusal> {
         self.written.await.map_err(|_| Refusal::new(Code::Internal, UNWRITABLE))
     }
+
+    /// The same, for a thread that may block.
+    ///
+    /// # Errors
+    /// As [`durable`](Self::durable).
+    pub(crate) fn wait(self) -> Result<(), Refusal> {
+        self.written.blocking_recv().map_err(|_| Refusal::new(Code::Internal, UNWRITABLE))
+    }
 }
 
 impl Waiter {

@@ -42,7 +42,7 @@ pub(crate) struct Collateral {
 impl CollateralSettings {
     /// Opens what is named; `native` is what else is asked.
     pub(crate) fn open(&self, native: Arc<dyn CollateralSource>) -> Result<Collateral, Error> {
-        let bundle = self.bundle.as_deref().map(bundle).transpose()?;
+        let bundle = self.read_bundle()?;
         let source: Option<Arc<dyn CollateralSource>> = match self.service()? {
             Some(service) => Some(Arc::new(PcsClient::new(service))),
             None => bundle.is_none().then_some(native),
@@ -51,9 +51,14 @@ impl CollateralSettings {
         Ok(Collateral { source, bundle, max_age })
     }
 
+    /// The bundle as it is now.
+    pub(crate) fn read_bundle(&self) -> Result<Option<Bundle>, Error> {
+        self.bundle.as_deref().map(bundle).transpose()
+    }
+
     /// What is wrong with what is named.
     pub(super) fn check(&self) -> Vec<Error> {
-        let bundle = self.bundle.as_deref().map(bundle).transpose().err();
+        let bundle = self.read_bundle().err();
         bundle.into_iter().chain(self.service().err()).collect()
     }
 

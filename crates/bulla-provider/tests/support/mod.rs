@@ -81,8 +81,17 @@ impl Site {
     }
 
     pub fn provider_of(&self, tee: Arc<dyn Tee>) -> Result<Provider, Error> {
+        self.provider_as(tee, &self.settings())
+    }
+
+    /// With further settings.
+    pub fn provider_with(&self, settings: &Settings) -> Result<Provider, Error> {
+        self.provider_as(self.enclave(), settings)
+    }
+
+    fn provider_as(&self, tee: Arc<dyn Tee>, settings: &Settings) -> Result<Provider, Error> {
         let anchor = TrustAnchor::from_der(&self.machine().root_der()).unwrap();
-        Provider::start(tee, Arc::new(Source(self.machine_dir())), anchor, &self.settings())
+        Provider::start(tee, Arc::new(Source(self.machine_dir())), anchor, settings)
     }
 
     /// A provider that listens.
@@ -174,6 +183,7 @@ pub struct Running {
     pub legacy: SocketAddr,
     pub http: SocketAddr,
     pub https: SocketAddr,
+    pub metrics: SocketAddr,
     pub identity: ProviderIdentity,
     end: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -182,7 +192,7 @@ impl Running {
     pub fn new(provider: Provider, settings: &Settings) -> Self {
         let identity = provider.identity();
         let runtime = bulla_provider::runtime().unwrap();
-        let listeners = runtime.block_on(Listeners::bind(&settings.listen)).unwrap();
+        let listeners = runtime.block_on(Listeners::bind(settings)).unwrap();
         let address = |listener: &Option<tokio::net::TcpListener>| {
             listener.as_ref().map_or(any_port(), |listener| listener.local_addr().unwrap())
         };
@@ -190,12 +200,13 @@ impl Running {
         let https =
             listeners.addresses().iter().find_map(|address| address.strip_prefix("https://")?.parse().ok());
         let https = https.unwrap_or_else(any_port);
+        let metrics = address(&listeners.metrics);
         let (end, ended) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let shutdown = async { ended.await.unwrap_or(()) };
             runtime.block_on(serve(provider, listeners, shutdown)).unwrap();
         });
-        Self { legacy, http, https, identity, end: Some((end, thread)) }
+        Self { legacy, http, https, metrics, identity, end: Some((end, thread)) }
     }
 
     /// Ends the provider and waits for it, so that another can have its state.
@@ -323,8 +334,8 @@ impl<S: Read + Write> Stream for S {}
 /// One HTTP connection.
 pub struct Http {
     stream: Box<dyn Stream>,
-    /// What the last answer said about coming back.
-    retry_after: Option<u32>,
+    /// The head of the last answer, in lower case.
+    head: String,
 }
 
 impl Http {
@@ -333,7 +344,7 @@ impl Http {
     }
 
     pub fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), retry_after: None }
+        Self { stream: Box::new(stream), head: String::new() }
     }
 
     pub fn get<T: serde::de::DeserializeOwned>(&mut self, path: &str) -> Result<T, Code> {
@@ -357,8 +368,18 @@ impl Http {
         assert_eq!(media, "application/problem+json");
         let problem: Problem = serde_json::from_slice(&body).unwrap();
         assert_eq!(problem, Problem::from(problem.code));
-        assert_eq!((status, self.retry_after), (problem.status, problem.code.retry_after()));
+        assert_eq!(status, problem.status);
+        let retry_after = self.field("retry-after:").parse().ok();
+        if problem.code != Code::Quota {
+            assert_eq!(retry_after, problem.code.retry_after());
+        }
         Err(problem.code)
+    }
+
+    /// A header of the last answer, by its name in lower case with the colon.
+    pub fn field(&self, name: &str) -> String {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(name));
+        line.map(|value| value.trim().to_owned()).unwrap_or_default()
     }
 
     /// Status, media type and body.
@@ -371,15 +392,11 @@ impl Http {
             self.stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-        let field = |name: &str| {
-            let line = head.lines().find_map(|line| line.strip_prefix(name));
-            line.map(|value| value.trim().to_owned()).unwrap_or_default()
-        };
-        let mut body = vec![0; field("content-length:").parse().unwrap_or(0)];
+        self.head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let mut body = vec![0; self.field("content-length:").parse().unwrap_or(0)];
         self.stream.read_exact(&mut body).unwrap();
-        self.retry_after = field("retry-after:").parse().ok();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), field("content-type:"), body)
+        let media = self.field("content-type:");
+        (self.head.split(' ').nth(1).unwrap().parse().unwrap(), media, body)
     }
 }
 

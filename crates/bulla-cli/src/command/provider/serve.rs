@@ -1,11 +1,15 @@
 //! `bulla provider serve`.
 
 use std::future::{Future, pending};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_provider::{Listeners, LogFormat, LogSettings, Provider, Settings, runtime, serve as run};
+use bulla_provider::{
+    Listeners, LogFormat, LogSettings, Provider, Settings, Supervisor, runtime, serve as run,
+};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::Level;
 
 use crate::args::Serve;
@@ -24,6 +28,7 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
         return Err(bulla_provider::Error::SignedPolicyNeeded.into());
     };
     let provider = Provider::start(machine.tee, judge.collateral, judge.anchor, &settings)?;
+    let provider = Arc::new(provider.supervised_by(Supervisor::of_environment()));
     let identity = provider.identity();
     if identity.simulated {
         say::note("SIMULATED machine: the keys of this provider protect nothing");
@@ -35,12 +40,16 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
     let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
     let served = runtime.block_on(async {
         let interrupted = interrupted();
-        let listeners = Listeners::bind(&settings.listen).await?;
+        let listeners = Listeners::bind(&settings).await?;
         if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
             say::note(format_args!("legacy clients are served on {address}"));
         }
         for address in listeners.addresses() {
             say::note(format_args!("listening on {address}"));
+        }
+        // Where it cannot be told to by a signal, it can be by the admin socket.
+        if let Ok(hangups) = signal(SignalKind::hangup()) {
+            tokio::spawn(reload(Arc::clone(&provider), hangups));
         }
         run(provider, listeners, interrupted).await
     });
@@ -56,6 +65,15 @@ fn log(settings: &LogSettings) {
     match settings.format {
         LogFormat::Json => log.json().flatten_event(true).init(),
         _ => log.init(),
+    }
+}
+
+/// Reads the policy anew at every SIGHUP.
+async fn reload(provider: Arc<Provider>, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        let provider = Arc::clone(&provider);
+        // What came of it is in the log.
+        let _ = spawn_blocking(move || provider.reload()).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The admin socket: what the operator sees and does.
+//! Where the admin socket may lie (R70).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
