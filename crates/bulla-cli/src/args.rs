@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueHint};
 mod attest;
 mod audit;
 mod change;
+mod custody;
 mod envelope;
 mod exec;
 mod floor;
@@ -24,6 +25,9 @@ pub(crate) use attest::{
 };
 pub(crate) use audit::{Audit, AuditShow, AuditVerify};
 pub(crate) use change::{Files, Rewrap, Rotate};
+pub(crate) use custody::{
+    Adopt, Ask, AskForBackup, Asked, Drill, Grant, Handover, Init, Recover, Recovered, Share,
+};
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bulla_attest::pcs::{PcsClient, PcsSettings};
 use bulla_attest::{CollateralSource, Policy, TrustAnchor};
 use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
@@ -42,6 +43,24 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         #[cfg(feature = "sim")]
         "sim-td" => simulated::guest(parameter),
         _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
+    }
+}
+
+/// How evidence of the machines of a provider is judged: simulated ones by their own maker, all others by theirs.
+pub(crate) fn judge(own: Option<Judge>) -> Judge {
+    own.unwrap_or_else(|| Judge {
+        anchor: TrustAnchor::intel(),
+        collateral: Arc::new(PcsClient::new(PcsSettings::intel())),
+        policy: Policy::strict(),
+        simulated: false,
+    })
+}
+
+/// The same for somebody who is not on that machine, and asks nothing of it.
+pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
+    match machine {
+        "sgx" => Ok(judge(None)),
+        machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
 

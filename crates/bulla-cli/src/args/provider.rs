@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand, ValueHint};
 
-use super::OptionalPin;
+use super::{Drill, Handover, Init, OptionalPin, Recover};
 
 #[derive(Debug, Group)]
 pub(crate) struct Request {
@@ -34,8 +34,19 @@ pub(crate) struct Request {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Provider {
+    /// Make the roots of a new provider, once
+    Init(Init),
     /// Serve until interrupted
     Serve(Serve),
+    /// Hand the roots over to the next build on this machine, which proves itself first
+    #[command(subcommand)]
+    Handover(Handover),
+    /// Recover the roots of a lost machine from a backup, together with the holders of its shares
+    #[command(subcommand)]
+    Recover(Recover),
+    /// Show that a backup opens, without recovering anything
+    #[command(subcommand)]
+    Drill(Drill),
     /// Look at a settings file
     #[command(subcommand)]
     Config(Config),

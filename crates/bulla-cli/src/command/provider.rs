@@ -2,6 +2,7 @@
 
 mod admin;
 mod config;
+mod custody;
 mod serve;
 mod status;
 
@@ -13,7 +14,11 @@ use crate::failure::Failure;
 
 pub(crate) fn run(subcommand: &Provider) -> Result<(), Failure> {
     match subcommand {
+        Provider::Init(options) => custody::init(options),
         Provider::Serve(options) => serve::serve(options),
+        Provider::Handover(subcommand) => custody::handover(subcommand),
+        Provider::Recover(subcommand) => custody::recover(subcommand),
+        Provider::Drill(subcommand) => custody::drill(subcommand),
         Provider::Config(subcommand) => config::run(subcommand),
         Provider::Status(options) => status::run(options),
         Provider::Reload(options) => admin::post(options, "/reload", &Value::Null),

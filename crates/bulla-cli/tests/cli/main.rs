@@ -5,6 +5,7 @@ mod attest;
 mod audit;
 mod change;
 mod config;
+mod custody;
 mod damage;
 mod evidence;
 mod exec;
