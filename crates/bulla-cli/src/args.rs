@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand, ValueHint};
 
 mod attest;
 mod audit;
+mod authority;
 mod change;
 mod custody;
 mod envelope;
 mod exec;
 mod floor;
 mod key;
+mod manifest;
 mod openers;
 mod plan;
 mod provider;
@@ -24,6 +26,10 @@ pub(crate) use attest::{
     Attest, Collateral, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store, Verify,
 };
 pub(crate) use audit::{Audit, AuditShow, AuditVerify};
+pub(crate) use authority::{
+    Authority, AuthorityNew, AuthorityPolicy, AuthorityPolicyCheck, AuthorityPolicyFile, AuthorityShow, Sign,
+    SignAs, SignerKey, Signing,
+};
 pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use custody::{
     Adopt, Ask, AskForBackup, Asked, Drill, Grant, Handover, Init, Recover, Recovered, Share,
@@ -32,6 +38,7 @@ pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};
 pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
+pub(crate) use manifest::{Compare, Manifest, ManifestNew, ManifestShow};
 pub(crate) use openers::{Demands, Guest, NewOpeners, Openers, OptionalPin};
 pub(crate) use plan::Plan;
 pub(crate) use provider::{
@@ -115,6 +122,12 @@ pub(crate) enum Command {
     /// Serve keys to TDX guests on this machine
     #[command(subcommand)]
     Provider(Provider),
+    /// Keys that sign together, and the policies that they sign
+    #[command(subcommand)]
+    Authority(Authority),
+    /// What the owner of an image grants it, and what changed between two images
+    #[command(subcommand)]
+    Manifest(Box<Manifest>),
     /// Make and change simulated machines, for tests and trials
     #[cfg(feature = "sim")]
     #[command(subcommand)]

@@ -93,6 +93,7 @@ macro_rules! from_error {
     )*};
 }
 
+from_error!(bulla_protocol::SignedError, bulla_protocol::ManifestError, bulla_provider::PolicyError);
 from_error!(bulla::Error, bulla_attest::Error, bulla_client::Error, bulla_provider::Error, bulla_tee::Error);
 #[cfg(feature = "sim")]
 from_error!(bulla_sim::Error);

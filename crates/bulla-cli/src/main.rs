@@ -56,6 +56,8 @@ fn run(args: &Args) -> Result<(), Failure> {
             command::attest::policy::explain(file)
         }
         Command::Audit(subcommand) => command::audit::run(subcommand),
+        Command::Authority(subcommand) => command::authority::run(subcommand),
+        Command::Manifest(subcommand) => command::manifest::run(subcommand),
         Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),

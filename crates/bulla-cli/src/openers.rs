@@ -163,7 +163,7 @@ fn text_of<'a>(path: &Path, bytes: &'a SecretBytes) -> Result<&'a str, Failure> 
 }
 
 /// Says so if a private key is open to other users (R73); pipes and standard input are not files.
-fn warn_if_others_can_read(path: &Path) {
+pub(crate) fn warn_if_others_can_read(path: &Path) {
     let found = fs::metadata(path).ok().filter(|found| found.is_file() && found.mode() & 0o077 != 0);
     if found.is_some() {
         let path = path.display();

@@ -1,5 +1,7 @@
 //! Documents that a descriptor's keys have signed.
 
+use std::collections::BTreeSet;
+
 use bulla_crypto::{Class, Info, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,9 @@ pub enum DocumentRole {
 }
 
 impl DocumentRole {
+    /// All roles.
+    pub const ALL: [Self; 3] = [Self::Policy, Self::Manifest, Self::Command];
+
     /// The role's name, as the signature covers it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -147,32 +152,37 @@ impl Signed {
         Ok(Descriptor::from_toml(&self.descriptor)?)
     }
 
-    /// Whether the threshold of the descriptor's keys has signed the document in this role. Every signature that is there
-    /// has to be good.
+    /// How many of the descriptor's keys have signed the document in this role. Every signature that is there has to be good.
     ///
     /// # Errors
-    /// As [`Signed::signers`]; [`SignedError::UnknownKey`], [`SignedError::SignedTwice`], [`SignedError::BadSignature`],
-    /// [`SignedError::TooFew`].
-    pub fn verify(&self, role: DocumentRole) -> Result<Verified<'_>, SignedError> {
+    /// As [`Signed::signers`]; [`SignedError::UnknownKey`], [`SignedError::SignedTwice`], [`SignedError::BadSignature`].
+    pub fn count(&self, role: DocumentRole) -> Result<usize, SignedError> {
         let signers = self.signers()?;
-        let id = signers.id();
-        if self.signatures.len() < usize::from(signers.threshold()) {
-            return Err(SignedError::TooFew { wanted: signers.threshold(), found: self.signatures.len() });
-        }
-        let message = Self::message(role, &id, &self.document);
-        let mut seen = Vec::new();
+        let message = Self::message(role, &signers.id(), &self.document);
+        let mut seen = BTreeSet::new();
         for Signature { key, signature } in &self.signatures {
             let public = VerifyingKey::from_bytes(*key);
             if !signers.contains(&public) {
                 return Err(SignedError::UnknownKey(*key));
             }
-            if seen.contains(key) {
+            if !seen.insert(key) {
                 return Err(SignedError::SignedTwice(*key));
             }
             public.verify(&message, signature).map_err(|_| SignedError::BadSignature(*key))?;
-            seen.push(*key);
         }
-        Ok(Verified { signers, id, document: &self.document })
+        Ok(seen.len())
+    }
+
+    /// Whether the threshold of the descriptor's keys has signed the document in this role.
+    ///
+    /// # Errors
+    /// As [`Signed::count`]; [`SignedError::TooFew`].
+    pub fn verify(&self, role: DocumentRole) -> Result<Verified<'_>, SignedError> {
+        let (signers, found) = (self.signers()?, self.count(role)?);
+        if found < usize::from(signers.threshold()) {
+            return Err(SignedError::TooFew { wanted: signers.threshold(), found });
+        }
+        Ok(Verified { id: signers.id(), signers, document: &self.document })
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod attest;
 pub(crate) mod audit;
+pub(crate) mod authority;
 pub(crate) mod change;
 #[cfg(feature = "sim")]
 pub(crate) mod demo;
@@ -9,12 +10,14 @@ pub(crate) mod exec;
 pub(crate) mod floor;
 pub(crate) mod inspect;
 pub(crate) mod key;
+pub(crate) mod manifest;
 pub(crate) mod manual;
 pub(crate) mod plan;
 pub(crate) mod provider;
 pub(crate) mod recipient;
 pub(crate) mod request;
 pub(crate) mod seal;
+pub(crate) mod signing;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 pub(crate) mod successor;

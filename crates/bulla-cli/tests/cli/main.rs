@@ -3,6 +3,7 @@
 
 mod attest;
 mod audit;
+mod authority;
 mod change;
 mod config;
 mod custody;
@@ -17,6 +18,7 @@ mod identity;
 mod inspect;
 mod key;
 mod machine;
+mod manifest;
 mod manual;
 mod origin;
 mod plan;

@@ -175,6 +175,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "Have the authority add a [[usage]] rule for the path.",
     ),
     (
+        "legacy.disabled",
+        "A legacy client asked, and the policy has no [legacy] section.",
+        "Move the client to protocol v1, or have the authority's policy serve legacy clients.",
+    ),
+    (
         "legacy.",
         "A register that the legacy formula leaves out is not zero, and the policy does not list its value.",
         "Start the guest without it, have the policy list it in [legacy], or move the guest to protocol v1.",
@@ -244,6 +249,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "platform.mismatch",
         "The guest runs on another machine than the provider.",
         "Run a provider on the guest's machine, and forward the guest's requests to that one.",
+    ),
+    (
+        "platform.other_vendor",
+        "The evidence is of another vendor's machines than the provider's.",
+        "Ask the provider on the guest's own machine.",
     ),
     (
         "platform.other_model",

@@ -12,6 +12,11 @@ use super::{Legacy, Policy};
 use crate::custody::{Kind, Target, Terms};
 use crate::registers::RegisterPolicy;
 
+/// How those sentences of an appraisal begin that are not about SGX enclaves, of which the provider is one, or about what is
+/// settled otherwise: its own report says which program it is.
+const OF_GUESTS: [&str; 8] =
+    ["TDX guests", "Any TDX", "No TDX", "The TDX", "MRCONFIGID", "MROWNER", "SEV-SNP", "No registers"];
+
 pub(super) fn sentences(policy: &Policy) -> Vec<String> {
     let mut lines = vec![if policy.simulated {
         "It is for simulated machines, which protect nothing; a real one refuses it.".to_owned()
@@ -35,7 +40,9 @@ pub(super) fn sentences(policy: &Policy) -> Vec<String> {
         bounds.seconds, bounds.keys
     ));
     lines.extend(policy.guests.explain().into_iter().map(|line| format!("Guests: {line}")));
-    lines.extend(policy.own.explain().into_iter().map(|line| format!("The provider itself: {line}")));
+    let of_enclaves = |line: &String| !OF_GUESTS.iter().any(|begin| line.starts_with(begin));
+    let own = policy.own.explain().into_iter().filter(of_enclaves);
+    lines.extend(own.map(|line| format!("The provider itself: {line}")));
     lines
 }
 

@@ -246,6 +246,14 @@ impl Draft {
         self.0.digest()
     }
 
+    /// Each register policy as `NAME/VERSION`, the built-in `measurement` not among them, and the names of its registers.
+    pub fn register_policies(&self) -> impl Iterator<Item = (String, Vec<&'static str>)> {
+        self.0
+            .registers
+            .iter()
+            .map(|policy| (format!("{}/{}", policy.name, policy.version), policy.bind.clone()))
+    }
+
     /// As [`Policy::explain`].
     pub fn explain(&self) -> Vec<String> {
         self.0.explain()
