@@ -251,11 +251,6 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "Run a provider on the guest's machine, and forward the guest's requests to that one.",
     ),
     (
-        "platform.other_vendor",
-        "The evidence is of another vendor's machines than the provider's.",
-        "Ask the provider on the guest's own machine.",
-    ),
-    (
         "platform.other_model",
         "The guest runs on another model of machine than the provider.",
         "Run a provider on the guest's machine, and forward the guest's requests to that one.",
