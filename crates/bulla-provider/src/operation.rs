@@ -98,7 +98,7 @@ impl Provider {
     }
 
     /// Appends to the audit log what was done. A full disk is no reason not to do it.
-    fn note(&self, event: &str, detail: &[(&str, &str)]) {
+    pub(crate) fn note(&self, event: &str, detail: &[(&str, &str)]) {
         if self.record.event(event, detail).is_err() {
             tracing::error!("the audit log cannot be written");
         }

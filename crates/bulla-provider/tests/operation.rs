@@ -7,14 +7,18 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bulla_attest::collateral::Bundle;
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
-use bulla_protocol::Code;
-use bulla_provider::{Command, CommandDocument, Provider, Settings, Supervisor};
+use bulla_crypto::SigningKey;
+use bulla_protocol::{Code, Descriptor, DocumentRole, Signed};
+use bulla_provider::{CollateralSettings, Command, CommandDocument, Provider, Settings, Supervisor};
 use bulla_sim::TdDescription;
+use bulla_tee::{EvidenceKind, ReportData};
 use serde_json::{Value, json};
 
 use support::{Http, LegacyGuest, Running, Site, Source, honest, v1_key};
@@ -328,19 +332,109 @@ fn the_supervisor_is_told() {
     hear("STOPPING=1");
 }
 
-/// R83, R108: a file that is worse leaves what is in force, and the operator is told why.
+/// A policy file that an authority has signed.
+fn sign(path: &Path, key: &SigningKey, text: &str) {
+    let authority = Descriptor::new("acme-platform", 1, &[key.verifying_key()]).unwrap();
+    let mut signed = Signed::new(&authority, text);
+    signed.sign(DocumentRole::Policy, key).unwrap();
+    fs::write(path, signed.to_json()).unwrap();
+}
+
+const POLICY: &str = "version = 7\nname = \"acme\"\ncustody = \"hardware\"\nsimulated = true\n[legacy]\n";
+
+/// R83, R108: a better policy takes the place of the one in force, and keys stay what they are; a worse one leaves it, and the
+/// operator is told why.
 #[test]
-fn r83_a_reload_that_fails_changes_nothing() {
+fn r83_a_reload_never_lowers_anything() {
     let site = Site::new();
-    let settings = site.settings();
-    fs::create_dir_all(site.state_dir()).unwrap();
-    let bundle = site.socket().with_file_name("bundle.json");
-    let running = Running::new(site.provider().unwrap(), &settings);
-    drop(running);
-    let with_bundle = Settings {
-        collateral: bulla_provider::CollateralSettings { bundle: Some(bundle.clone()), ..Default::default() },
-        ..settings
+    let path = site.socket().with_file_name("policy.json");
+    let key = SigningKey::generate().unwrap();
+    sign(&path, &key, POLICY);
+    let settings = Settings { policy: Some(path.clone()), ..site.settings() };
+    let running = Running::new(site.provider_with(&settings).unwrap(), &settings);
+    let (operator, machine) = (Operator(&site), site.machine());
+    let policy = || {
+        let status = operator.get("/status").1;
+        (status["policy"]["version"].as_u64().unwrap(), status["regime"].as_u64().unwrap())
     };
-    fs::write(&bundle, "not a bundle").unwrap();
-    assert!(site.provider_with(&with_bundle).is_err(), "a start refuses it");
+    let before = v1_key(&machine, &guest(1), running.http).unwrap();
+    let legacy = honest(&site, running.legacy);
+    assert_eq!(operator.post("/reload", &Value::Null), (200, json!({ "changed": false })));
+    assert_eq!(policy(), (7, 0));
+
+    let seven = POLICY;
+    let next = |to: &str| seven.replace("version = 7", to);
+    let other = SigningKey::generate().unwrap();
+    for (by, text, code) in [
+        (&key, next("version = 6"), "policy.lowered"),
+        (&key, next("version = 7\n# another"), "policy.same_version"),
+        (&key, next("version = 8").replace("simulated = true", ""), "policy.fixed"),
+        (&key, next("version = 8").replace("hardware", "keyring"), "policy.fixed"),
+        (&key, next("version = 8\nversoin = 9"), "policy.invalid"),
+        (&other, next("version = 8"), "policy.fixed"),
+    ] {
+        sign(&path, by, &text);
+        let (status, answer) = operator.post("/reload", &Value::Null);
+        assert_eq!((status, &answer["code"]), (409, &json!(code)), "{text}: {answer}");
+    }
+    for broken in [&b"junk"[..], b""] {
+        fs::write(&path, broken).unwrap();
+        assert_eq!(operator.post("/reload", &Value::Null).0, 409);
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(operator.post("/reload", &Value::Null).0, 409);
+    assert_eq!(policy(), (7, 0));
+    assert_eq!(v1_key(&machine, &guest(1), running.http).unwrap(), before);
+    assert_eq!(operator.metric("bulla_provider_reloads_total{outcome=\"refused\"}"), 9.0);
+
+    sign(&path, &key, &next("version = 8").replace("[legacy]\n", ""));
+    assert_eq!(operator.post("/reload", &Value::Null), (200, json!({ "changed": true })));
+    assert_eq!((policy(), operator.states()), ((8, 1), vec![]));
+    assert_eq!(v1_key(&machine, &guest(1), running.http).unwrap(), before, "a reload changes no key");
+    let refused = LegacyGuest::new(&machine, &guest(0)).key(running.legacy).is_none();
+    assert!(refused && legacy != [0; 32], "and what the policy no longer allows is over");
+    running.stop();
+
+    // R83: also over a restart.
+    sign(&path, &key, POLICY);
+    assert!(site.provider_with(&settings).is_err());
+}
+
+/// R51, R108: a bundle that is none stops the start, and a reload that finds one that is none leaves what is there.
+#[test]
+fn r108_a_bundle_is_read_whole_or_refused() {
+    let site = Site::new();
+    let path = site.socket().with_file_name("bundle.json");
+    let collateral = CollateralSettings { bundle: Some(path.clone()), ..Default::default() };
+    let settings = Settings { collateral, ..site.settings() };
+    fs::write(&path, "not a bundle").unwrap();
+    let error = site.provider_with(&settings).err().unwrap();
+    assert!(error.to_string().contains("`collateral.bundle`"), "{error}");
+
+    let quotes = [site.machine().td_quote(&guest(1), &[0; 64]).unwrap(), claims_quote(&site)];
+    let sets = quotes.map(|quote| {
+        let id = CollateralId::of_quote(&quote).unwrap();
+        let set = Source(site.machine_dir()).collateral(&id).unwrap();
+        (id, set)
+    });
+    let bundle = Bundle::of(sets.iter().map(|(id, set)| (id, set))).unwrap();
+    fs::write(&path, bundle.to_json()).unwrap();
+    // Nobody but the file is asked.
+    let source = Arc::new(Fickle(Source(site.machine_dir()), Arc::new(AtomicBool::new(true))));
+    let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
+    let provider = Provider::start(site.enclave(), source, anchor, &settings).unwrap();
+    let running = Running::new(provider, &settings);
+    assert_eq!(Operator(&site).states(), [""; 0]);
+    honest(&site, running.legacy);
+    fs::write(&path, "not a bundle").unwrap();
+    assert_eq!(Operator(&site).post("/reload", &Value::Null).0, 409);
+    honest(&site, running.legacy);
+    fs::write(&path, bundle.to_json()).unwrap();
+    assert_eq!(Operator(&site).post("/reload", &Value::Null).0, 200);
+}
+
+/// A quote of the site's provider.
+fn claims_quote(site: &Site) -> Vec<u8> {
+    let data = ReportData::new(bulla_crypto::Role::ProviderKey, &[("nonce", &[1])]);
+    site.enclave().attest(&data, EvidenceKind::Quote).unwrap().bytes().to_vec()
 }

@@ -15,9 +15,14 @@ use tokio::task::spawn_blocking;
 use bulla_protocol::{Code, Problem, Signed};
 
 use super::status;
+#[cfg(doc)]
+use crate::Provider;
 use crate::admit::Service;
 use crate::health::State;
 use crate::{Error, metrics};
+
+/// The longest document that travels, in bytes.
+const DOCUMENT_MAX: usize = 8 << 20;
 
 /// What the operator may.
 pub(super) fn operator(service: Arc<Service>) -> Router {
@@ -28,6 +33,7 @@ pub(super) fn operator(service: Arc<Service>) -> Router {
         .route("/resume", post(resume))
         .route("/nonce", post(nonce))
         .route("/command", post(command))
+        .route("/handover", post(handover))
         .merge(shared())
         .fallback(nothing)
         .method_not_allowed_fallback(nothing)
@@ -96,6 +102,23 @@ async fn nonce(Here(service): Here<Arc<Service>>) -> Response {
         let provider = hex::encode(service.provider.regime().own.verifying_key());
         json!({ "provider": provider, "nonce": hex::encode(nonce) })
     })))
+}
+
+/// The roots for a successor that proves itself. The authority's signature is on the policy that names it ([`Provider::hand_over`]).
+async fn handover(Here(service): Here<Arc<Service>>, request: Request) -> Response {
+    let Ok(body) = to_bytes(request.into_body(), DOCUMENT_MAX).await else {
+        return problem_response(413, problem_of(Code::TooLarge));
+    };
+    let granted = spawn_blocking(move || {
+        let grant = service.provider.hand_over(&body)?;
+        service.provider.note("handover", &[]);
+        Ok::<_, Error>(grant)
+    });
+    match granted.await {
+        Ok(Ok(grant)) => ([(CONTENT_TYPE, "application/json")], grant).into_response(),
+        Ok(Err(error)) => respond(Ok(Err(error))),
+        Err(error) => respond(Err(error)),
+    }
 }
 
 async fn command(Here(service): Here<Arc<Service>>, request: Request) -> Response {
