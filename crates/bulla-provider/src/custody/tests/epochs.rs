@@ -3,6 +3,7 @@
 use std::fs;
 
 use bulla_sim::Step;
+use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, ReportData};
 
 use super::*;
 
@@ -133,11 +134,8 @@ fn r5_roots_outlive_a_microcode_update() {
         let before = provider.epochs();
         assert!(!provider.refresh_roots().unwrap());
         site.machine().microcode(Step::Up).unwrap();
-        // While it runs, and without a change of what is served.
-        let provider = {
-            drop(provider);
-            site.start(&policy, PRESENT, "state").unwrap()
-        };
+        drop(provider);
+        let provider = site.start(&policy, PRESENT, "state").unwrap();
         assert_eq!(provider.epochs(), before);
         assert!(!provider.refresh_roots().unwrap(), "the start has done it");
         provider.rotate(2).unwrap();
@@ -147,20 +145,54 @@ fn r5_roots_outlive_a_microcode_update() {
     }
 }
 
-/// P6: the ring of a running provider is bound to new versions without a pause: its roots stay, and the next start finds them.
+/// The machine under a running provider, which is updated meanwhile.
+struct Updated(std::sync::RwLock<Arc<dyn Tee>>);
+
+impl Updated {
+    fn tee(&self) -> Arc<dyn Tee> {
+        Arc::clone(&self.0.read().unwrap())
+    }
+}
+
+impl Tee for Updated {
+    fn identity(&self) -> Result<Identity, bulla_tee::Error> {
+        self.tee().identity()
+    }
+
+    fn bind(&self, policy: &bulla_tee::Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
+        self.tee().bind(policy)
+    }
+
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
+        self.tee().derive(request)
+    }
+
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
+        self.tee().attest(data, kind)
+    }
+}
+
+/// P6: the ring of a running provider is bound to new versions without a pause: the regime stays, and so do the roots.
 #[test]
 fn a_running_provider_refreshes_its_ring() {
     let site = Site::new();
-    site.init(&keyring(), "state").unwrap();
-    let provider = site.start(&keyring(), PRESENT, "state").unwrap();
+    let made = site.init(&keyring(), "state").unwrap();
+    let tee = Arc::new(Updated(site.build(PRESENT).into()));
+    let (source, anchor) = site.source();
+    let settings = site.settings("state");
+    let here: Arc<dyn Tee> = tee.clone();
+    let provider = Provider::start_under(keyring(), here, source, anchor, &settings).unwrap();
     let regime = provider.regime();
+    assert!(!provider.refresh_roots().unwrap());
     site.machine().microcode(Step::Up).unwrap();
-    let (custody, _) = {
-        drop(provider);
-        Custody::open(&site.build(PRESENT), &site.path("state"), &keyring()).unwrap()
-    };
-    assert!(!custody.refresh().unwrap());
-    assert_eq!(secrets(&custody.roots(&keyring()).unwrap()), secrets(&regime.roots));
+    *tee.0.write().unwrap() = site.build(PRESENT);
+    assert!(provider.refresh_roots().unwrap());
+    assert!(!provider.refresh_roots().unwrap());
+    assert!(Arc::ptr_eq(&provider.regime(), &regime));
+    drop(provider);
+    assert_eq!(site.start(&keyring(), PRESENT, "state").unwrap().epochs(), made);
+    site.machine().microcode(Step::Down).unwrap();
+    assert_eq!(code(site.start(&keyring(), PRESENT, "state")), "machine.tcb_too_old");
 }
 
 /// The host numbers nothing: an entry that is moved, dropped or brought back under another number is refused.
