@@ -1,12 +1,14 @@
 //! Where the blocking steps run, and how many of them at once (R48, R49).
 
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
-use std::thread::available_parallelism;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, available_parallelism};
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use bulla_protocol::Code;
 
@@ -20,15 +22,15 @@ const QUEUE_MAX: usize = 192;
 /// Enough for a verification, with room; the default of 2 MiB would be for nothing.
 const STACK: usize = 1024 * 1024;
 
-/// The runtime for [`serve`](crate::serve): two blocking threads more than both lanes of walks have, to renew collateral and for
-/// the operator. Threads and stacks are fixed and few, as an enclave's memory is.
+/// The runtime for [`serve`](crate::serve). Threads and stacks are fixed and few, as an enclave's memory is; walks have threads of
+/// their own, and those for blocking renew collateral and obey the operator.
 ///
 /// # Errors
 /// What the system says when it gives no threads.
 pub fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(2 * WALKS_MAX + 2)
+        .max_blocking_threads(4)
         .thread_stack_size(STACK)
         .thread_name("bulla-provider")
         .enable_all()
@@ -42,14 +44,11 @@ pub(crate) struct Work {
     v1: Lane,
 }
 
-struct Lane {
-    running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-}
-
 impl Work {
-    pub(crate) fn new() -> Self {
-        Self { legacy: Lane::new(), v1: Lane::new() }
+    /// Starts the threads, which end with this.
+    pub(crate) fn new() -> io::Result<Self> {
+        let walks = available_parallelism().map_or(1, NonZero::get).min(WALKS_MAX);
+        Ok(Self { legacy: Lane::new(walks)?, v1: Lane::new(walks)? })
     }
 
     /// Runs `walk` off the asynchronous threads. If its caller gives up, it still ends, and only then makes room.
@@ -62,27 +61,142 @@ impl Work {
             Mode::Legacy => &self.legacy,
             Mode::V1 => &self.v1,
         };
-        let places = lane.places().await?;
-        let walked = tokio::task::spawn_blocking(move || {
-            let _places = places;
-            walk()
-        });
-        walked.await.unwrap_or(Err(Refusal::new(Code::Internal, "internal.walk_ended")))
+        let (sender, outcome) = oneshot::channel();
+        // What the walk holds is gone before its outcome is known: whoever waits for it may be the last.
+        lane.push(Box::new(move || drop(sender.send(walk()))))?;
+        outcome.await.unwrap_or(Err(Refusal::new(Code::Internal, "internal.walk_ended")))
     }
 }
 
+/// A queue, and the threads that work it off. A thread that is done takes the next walk at once, without a word to anybody.
+struct Lane(Arc<Queue>);
+
+struct Queue {
+    walks: Mutex<Walks>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Walks {
+    waiting: VecDeque<Box<dyn FnOnce() + Send>>,
+    closed: bool,
+}
+
 impl Lane {
-    fn new() -> Self {
-        let walks = available_parallelism().map_or(1, NonZero::get).min(WALKS_MAX);
-        Self {
-            running: Arc::new(Semaphore::new(walks)),
-            waiting: Arc::new(Semaphore::new(walks + QUEUE_MAX)),
+    fn new(threads: usize) -> io::Result<Self> {
+        let lane = Self(Arc::new(Queue { walks: Mutex::default(), wake: Condvar::new() }));
+        for _ in 0..threads {
+            let queue = Arc::clone(&lane.0);
+            thread::Builder::new()
+                .name("bulla-walk".into())
+                .stack_size(STACK)
+                .spawn(move || queue.work_off())?;
+        }
+        Ok(lane)
+    }
+
+    fn push(&self, walk: Box<dyn FnOnce() + Send>) -> Result<(), Refusal> {
+        let mut walks = self.0.walks();
+        if walks.waiting.len() >= QUEUE_MAX {
+            return Err(Code::Busy.into());
+        }
+        walks.waiting.push_back(walk);
+        drop(walks);
+        self.0.wake.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.0.walks().closed = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Queue {
+    fn work_off(&self) {
+        while let Some(walk) = self.next() {
+            // The hook has said where; whoever waits is told by the sender's end.
+            let _ = catch_unwind(AssertUnwindSafe(walk));
         }
     }
 
-    async fn places(&self) -> Result<[OwnedSemaphorePermit; 2], Refusal> {
-        let waiting = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| Refusal::from(Code::Busy))?;
-        let running = Arc::clone(&self.running).acquire_owned().await;
-        Ok([waiting, running.map_err(|_| Refusal::from(Code::Busy))?])
+    /// Waits for one; none when there will be no more.
+    fn next(&self) -> Option<Box<dyn FnOnce() + Send>> {
+        let idle = |walks: &mut Walks| walks.waiting.is_empty() && !walks.closed;
+        let mut walks = self.wake.wait_while(self.walks(), idle).unwrap_or_else(PoisonError::into_inner);
+        walks.waiting.pop_front()
+    }
+
+    fn walks(&self) -> MutexGuard<'_, Walks> {
+        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// R48, R53: what hangs in one lane fills that lane and no more, and goes on when it no longer hangs.
+    #[tokio::test]
+    async fn a_lane_that_hangs_is_full_and_the_other_is_not() {
+        let work = Arc::new(Work { legacy: Lane::new(1).unwrap(), v1: Lane::new(1).unwrap() });
+        let (gate, closed) = mpsc::channel::<()>();
+        let closed = Arc::new(Mutex::new(closed));
+        let (started, mut first) = oneshot::channel();
+        let mut started = Some(started);
+        let mut hanging = Vec::new();
+        for _ in 0..=QUEUE_MAX {
+            let (work, closed, started) = (Arc::clone(&work), Arc::clone(&closed), started.take());
+            hanging.push(tokio::spawn(async move {
+                let walk = move || {
+                    started.map(|started| started.send(()));
+                    let _ = closed.lock().unwrap().recv();
+                    Ok(())
+                };
+                work.run(Mode::Legacy, walk).await
+            }));
+            tokio::task::yield_now().await;
+            if hanging.len() == 1 {
+                (&mut first).await.unwrap();
+            }
+        }
+        assert_eq!(work.run(Mode::Legacy, || Ok(())).await.unwrap_err().code, Code::Busy);
+        assert_eq!(work.run(Mode::V1, || Ok(7)).await, Ok(7));
+        drop(gate);
+        for walk in hanging {
+            assert_eq!(walk.await.unwrap(), Ok(()));
+        }
+        assert_eq!(work.run(Mode::Legacy, || Ok(7)).await, Ok(7));
+    }
+
+    /// R53: a defect in a walk costs its request, and not the thread.
+    #[tokio::test]
+    async fn a_walk_that_panics_is_refused_and_the_lane_goes_on() {
+        let work = Work { legacy: Lane::new(1).unwrap(), v1: Lane::new(1).unwrap() };
+        for _ in 0..3 {
+            let refused: Result<(), _> = work.run(Mode::V1, || panic!("a defect")).await;
+            assert_eq!(refused.unwrap_err().cause, "internal.walk_ended");
+            assert_eq!(work.run(Mode::V1, || Ok(7)).await, Ok(7));
+        }
+    }
+
+    /// Whoever is waited for has let go of everything: at the end of the service nothing is held by a thread that nobody joins.
+    #[tokio::test]
+    async fn what_a_walk_holds_is_gone_when_its_outcome_is_known() {
+        let work = Work::new().unwrap();
+        let held = Arc::new(());
+        for _ in 0..100 {
+            let holds = Arc::clone(&held);
+            let walk = move || {
+                let _ = &holds;
+                Ok(())
+            };
+            work.run(Mode::V1, walk).await.unwrap();
+            assert_eq!(Arc::strong_count(&held), 1);
+        }
     }
 }

@@ -55,7 +55,11 @@ pub async fn serve(
     }
     let places = Arc::new(Places::new());
     let provider = provider.into();
-    let service = Arc::new(Service { provider, work: Work::new(), places: Arc::clone(&places) });
+    let service = Arc::new(Service {
+        provider,
+        work: Work::new().map_err(Error::io("starting threads"))?,
+        places: Arc::clone(&places),
+    });
     let supervisor = &service.provider.operation.supervisor;
     let mut operator = JoinSet::new();
     operator.spawn(admin::serve(Arc::clone(&service), listeners.admin.take(), listeners.metrics.take()));
