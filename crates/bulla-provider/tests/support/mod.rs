@@ -14,11 +14,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bulla_attest::{
     Claims, Collateral, CollateralId, CollateralSource, Policy, TeeKind, TrustAnchor, Verifier,
 };
-use bulla_crypto::{HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, VerifyingKey, hkdf, sha256};
+use bulla_crypto::{
+    HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, SigningKey, VerifyingKey, hkdf, sha256,
+};
 use bulla_protocol::v1::{
     Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
 };
-use bulla_protocol::{Code, Problem};
+use bulla_protocol::{Code, Descriptor, DocumentRole, Problem, Signed};
 use bulla_provider::audit::{self, Verdict};
 use bulla_provider::{Error, Listeners, Provider, ProviderIdentity, Settings, serve};
 use bulla_sim::{EnclaveIdentity, Machine, TdDescription};
@@ -97,6 +99,24 @@ impl Site {
     /// A provider that listens.
     pub fn start(&self) -> Running {
         Running::new(self.provider().unwrap(), &self.settings())
+    }
+
+    /// A provider under a policy that the site's authority has signed.
+    pub fn start_under(&self, policy: &str) -> Running {
+        let settings = self.settings_under(policy);
+        let anchor = TrustAnchor::from_der(&self.machine().root_der()).unwrap();
+        let source = Arc::new(Source(self.machine_dir()));
+        Running::new(Provider::start(self.enclave(), source, anchor, &settings).unwrap(), &settings)
+    }
+
+    pub fn settings_under(&self, policy: &str) -> Settings {
+        let key = SigningKey::from_seed(Secret::new([0xA7; 32]));
+        let authority = Descriptor::new("site", 1, &[key.verifying_key()]).unwrap();
+        let mut signed = Signed::new(&authority, policy);
+        signed.sign(DocumentRole::Policy, &key).unwrap();
+        let path = self.folder.path().join("policy.json");
+        fs::write(&path, signed.to_json()).unwrap();
+        Settings { policy: Some(path), ..self.settings() }
     }
 
     pub fn start_with(&self, tee: Arc<dyn Tee>) -> Running {
