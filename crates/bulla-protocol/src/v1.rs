@@ -24,6 +24,7 @@ pub use selector::{Algorithm, Binding, KEY_LENGTHS, KEYS_MAX, PATH_MAX, PURPOSE_
 pub use statement::{Custody, Recipient, Recovery, RootName, Statement};
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::Code;
 
@@ -36,6 +37,11 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Code> {
         true => Code::Unsupported,
         false => Code::Malformed,
     })
+}
+
+/// A field that may be left out: nothing else, as `null`, stands for that.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

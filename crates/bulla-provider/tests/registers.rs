@@ -93,7 +93,7 @@ fn a_key_is_bound_to_the_registers_of_its_policy() {
     let mut other = guest.clone();
     other.rtmr[0][0] ^= 1;
     assert_ne!(firmware(&other), key);
-    assert_ne!(firmware(&TdDescription { mrtd: [9; 48], ..guest.clone() }), key);
+    assert_ne!(firmware(&TdDescription { mrtd: [9; 48], ..guest }), key);
 
     for (name, version) in [("firmware", 2), ("same-but-for-the-name", 1)] {
         assert_ne!(ask(&served, &guest, registers(name, version), None).unwrap(), key);

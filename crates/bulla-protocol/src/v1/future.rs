@@ -23,7 +23,7 @@ pub struct FutureKey {
     #[serde(with = "b64")]
     pub root_id: [u8; 16],
     /// As in a [`Request`](super::Request).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
     pub instance: Option<String>,
     /// The key. Its algorithm is one that has a public half.
     pub key: Selector,

@@ -31,7 +31,7 @@ pub struct Order {
     #[serde(with = "b64")]
     pub evidence: Vec<u8>,
     /// What entitles the guest, for an owner's binding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
     pub manifest: Option<Signed>,
     /// What was measured into the guest's run-time registers, for register policies with a boundary.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "b64::option")]

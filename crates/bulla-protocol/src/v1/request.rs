@@ -50,7 +50,7 @@ pub struct Request {
     #[serde(with = "b64")]
     pub challenge: Vec<u8>,
     /// Separates instances that are bound to the same: each gets keys of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
     pub instance: Option<String>,
     /// The wanted keys, 1 to 256.
     pub keys: Vec<Selector>,

@@ -27,7 +27,7 @@ pub struct Statement {
     /// The roots that keys can be asked from, oldest first. New keys come from the last.
     pub roots: Vec<RootName>,
     /// Who can recover the roots on another machine; nobody, if it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "super::present")]
     pub recovery: Option<Recovery>,
     /// SGX quote of the provider over [`Statement::report_data`].
     #[serde(with = "b64")]
