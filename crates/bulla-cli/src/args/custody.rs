@@ -24,7 +24,7 @@ pub(crate) struct Init {
 pub(crate) enum Handover {
     /// As the next build, without roots yet: ask for them
     Request(Ask),
-    /// As the present build, while it does not serve: give the roots to whom the signed policy lets have them
+    /// As the present build, which may go on serving: give the roots to whom the signed policy lets have them
     Grant(Grant),
     /// As the next build: take what was granted, into a state directory of its own
     Adopt(Adopt),

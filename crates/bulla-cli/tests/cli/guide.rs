@@ -14,6 +14,11 @@ fn every_command_about_attestation_ends_as_it_says() {
     run("docs/attestation.md");
 }
 
+#[test]
+fn every_command_about_providers_ends_as_it_says() {
+    run("docs/provider.md");
+}
+
 /// Every line of every block runs and ends as it says, `!` for a refusal.
 fn run(guide: &str) {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(guide);

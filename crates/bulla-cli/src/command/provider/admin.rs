@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulla_protocol::Signed;
@@ -16,7 +16,7 @@ use crate::{files, say};
 /// The longest that a provider may take: a drain waits for what was begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// More than any answer has, in bytes.
-const ANSWER_MAX: u64 = 4 << 20;
+const ANSWER_MAX: u64 = 16 << 20;
 
 /// What the provider answered.
 pub(super) struct Answer {
@@ -30,7 +30,7 @@ impl Answer {
     }
 
     /// The answer, unless it is a refusal.
-    fn accepted(&self) -> Result<Value, Failure> {
+    pub(super) fn accepted(&self) -> Result<Value, Failure> {
         let value = self.json()?;
         match self.status {
             200 => Ok(value),
@@ -84,17 +84,26 @@ pub(super) fn submit(options: &Submit) -> Result<(), Failure> {
 
 /// Asks the provider.
 pub(super) fn ask(place: &Place, method: &str, path: &str, body: &str) -> Result<Answer, Failure> {
-    let socket = socket(place)?;
+    ask_at(&socket(place)?, method, path, body.as_bytes())
+}
+
+/// Whether a provider serves there.
+pub(super) fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+/// Asks the provider that has this admin socket.
+pub(super) fn ask_at(socket: &Path, method: &str, path: &str, body: &[u8]) -> Result<Answer, Failure> {
     let unreachable = |error: std::io::Error| {
         no_provider(&format!("{}: {error}: is it running, and are you its user?", socket.display()))
     };
-    let mut stream = UnixStream::connect(&socket).map_err(unreachable)?;
+    let mut stream = UnixStream::connect(socket).map_err(unreachable)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(unreachable)?;
     let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    stream.write_all(request.as_bytes()).map_err(unreachable)?;
+    stream.write_all(&[head.as_bytes(), body].concat()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut answer).map_err(unreachable)?;
     parse(&answer).ok_or_else(|| no_provider("its answer is not HTTP"))

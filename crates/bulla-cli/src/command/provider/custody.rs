@@ -6,6 +6,7 @@ use std::path::Path;
 use bulla_provider::{Candidate, Holder, Provider, Purpose, Settings};
 use serde_json::json;
 
+use super::admin;
 use crate::args::{Adopt, Ask, AskForBackup, Asked, Drill, Grant, Handover, Init, Recover, Recovered, Share};
 use crate::failure::Failure;
 use crate::{files, machine, openers, say};
@@ -77,9 +78,16 @@ fn ask(options: &Ask, purpose: Purpose, backup: Option<&[u8]>) -> Result<(), Fai
     write(&options.output, &request)
 }
 
-/// Gives the roots away while nothing is served from them.
+/// Gives the roots away: has the provider do it that serves, and does it itself where none does.
 fn grant(options: &Grant) -> Result<(), Failure> {
     let settings = Settings::load(&options.config)?;
+    let socket = settings.admin_socket();
+    if admin::answers(&socket) {
+        let request = files::read(&options.request, LIMIT)?;
+        let answer = admin::ask_at(&socket, "POST", "/handover", &request)?;
+        answer.accepted()?;
+        return write(&options.output, answer.body.as_bytes());
+    }
     let machine = machine::open(Some(&settings.machine))?;
     let judge = machine::judge(machine.judge);
     let provider = Provider::start(machine.tee, judge.collateral, judge.anchor, &settings)?;

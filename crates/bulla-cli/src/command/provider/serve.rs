@@ -24,9 +24,7 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
     let settings = Settings::load(&options.config)?;
     log(&settings.log);
     let machine = machine::open(Some(&settings.machine))?;
-    let Some(judge) = machine.judge else {
-        return Err(bulla_provider::Error::SignedPolicyNeeded.into());
-    };
+    let judge = machine::judge(machine.judge);
     let provider = Provider::start(machine.tee, judge.collateral, judge.anchor, &settings)?;
     let provider = Arc::new(provider.supervised_by(Supervisor::of_environment()));
     let identity = provider.identity();
