@@ -44,8 +44,8 @@ impl Provider {
         self.take_over()
     }
 
-    /// Binds the key ring to the microcode of today, while its roots go on serving. A start does it by itself. Returns
-    /// whether there was something to do.
+    /// Binds the sealed state to the microcode of today, while the roots go on serving. A start does it by itself, and from then on none
+    /// succeeds under older microcode. Returns whether there was something to do.
     ///
     /// # Errors
     /// Those of the state's files. The ring opens as before then.

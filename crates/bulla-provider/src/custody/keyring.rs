@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bulla::journal::Journal;
-use bulla::{Header, Opened, Opener, Rewrap, Ring, Sealer, Unsealer};
+use bulla::{Header, Opened, Opener, Ring, Sealer, Unsealer};
 
 use bulla_tee::{Policy as KeyPolicy, Tee};
 
+use super::refresh::refresh;
 use super::{CustodyError, Recovery, Root, Roots, State};
 use crate::Error;
 use crate::clock::host_time;
@@ -86,15 +87,7 @@ impl Keyring {
     /// Replaces the slot of this machine by one of today's versions, if it is of others. The roots stay, and so does everything
     /// that is served from them meanwhile.
     pub(super) fn refresh(&self) -> Result<bool, Error> {
-        let ring = self.open()?;
-        let slot = ring.opened().header.slots().get(ring.opened().slot);
-        let Some(Opener::Machine(recorded)) = slot.map(bulla::Slot::opener) else { return Ok(false) };
-        let (present, _) = self.tee.bind(&KeyPolicy::measurement())?;
-        if recorded.cpusvn() == present.cpusvn() {
-            return Ok(false);
-        }
-        Rewrap::new().refresh(self.tee.as_ref()).file(&self.unsealer(), &self.path)?;
-        Ok(true)
+        refresh(self.tee.as_ref(), &self.unsealer(), &self.path, LARGEST)
     }
 
     /// Makes the ring out of one from elsewhere.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use bulla_attest::collateral::{self, FloorMemory};
 use bulla_tee::{Policy as KeyPolicy, Tee};
 
+use super::refresh::refresh;
 use super::{CustodyError, Roots};
 use crate::Error;
 use crate::policy::Policy;
@@ -152,6 +153,16 @@ impl Memory {
         self.change(|kept| kept.version = VERSION)
     }
 
+    /// Binds the memory to the versions of today: a provider that ran under newer microcode does not start under older.
+    pub(super) fn refresh(&self) -> Result<bool, Error> {
+        let _kept = self.lock();
+        refresh(self.tee.as_ref(), &self.unsealer(), &self.path, LARGEST)
+    }
+
+    fn unsealer(&self) -> Unsealer<'_> {
+        Unsealer::new(&self.context).machine(self.tee.as_ref()).require_origin()
+    }
+
     fn change(&self, edit: impl FnOnce(&mut Remembered)) -> Result<(), Error> {
         let mut kept = self.lock();
         let mut wanted = kept.clone();
@@ -186,8 +197,7 @@ impl Memory {
         let damaged = |reason: String| CustodyError::DamagedMemory { path: self.path.clone(), reason };
         let mut sealed = Vec::new();
         file.take(LARGEST).read_to_end(&mut sealed).map_err(Error::io("reading the memory"))?;
-        let unsealer = Unsealer::new(&self.context).machine(self.tee.as_ref()).require_origin();
-        let (text, _) = unsealer.unseal(&sealed)?;
+        let (text, _) = self.unsealer().unseal(&sealed)?;
         let remembered: Remembered =
             serde_json::from_slice(text.expose()).map_err(|error| damaged(error.to_string()))?;
         if remembered.version != VERSION {

@@ -17,6 +17,7 @@ mod holder;
 mod init;
 mod keyring;
 mod memory;
+mod refresh;
 mod roots;
 mod state;
 mod terms;
@@ -74,7 +75,7 @@ impl Custody {
         }
         let roots = custody.roots(policy)?;
         if let Err(error) = custody.refresh() {
-            tracing::warn!(code = error.code(), "the key ring cannot be bound to the versions of today");
+            tracing::warn!(code = error.code(), "the state cannot be bound to the versions of today");
         }
         Ok((custody, roots))
     }
@@ -188,12 +189,13 @@ impl Custody {
         self.memory.raise_floor(epoch)
     }
 
-    /// Binds the key ring to the versions of today; `false` where it is, or where there is none (R5).
+    /// Binds the memory and the key ring to the versions of today; `false` where they are (R5).
     pub(crate) fn refresh(&self) -> Result<bool, Error> {
         let _one = self.one_change();
+        let memory = self.memory.refresh()?;
         match &self.store {
-            Store::Hardware(_) => Ok(false),
-            Store::Keyring(keyring) => keyring.refresh(),
+            Store::Hardware(_) => Ok(memory),
+            Store::Keyring(keyring) => Ok(keyring.refresh()? | memory),
         }
     }
 }
