@@ -19,6 +19,7 @@ mod floor;
 mod header;
 mod key_request;
 mod luks;
+mod order;
 mod ring;
 mod stream;
 mod successor;
@@ -34,6 +35,7 @@ pub use floor::floor;
 pub use header::header;
 pub use key_request::key_request;
 pub use luks::luks;
+pub use order::order;
 pub use ring::ring;
 pub use stream::stream;
 pub use successor::successor;
@@ -52,7 +54,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -139,5 +141,12 @@ pub const TARGETS: [Target; 21] = [
             audit(data);
         },
         rounds: 8_000,
+    },
+    Target {
+        name: "order",
+        run: |data| {
+            order(data);
+        },
+        rounds: 100_000,
     },
 ];

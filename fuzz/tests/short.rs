@@ -105,6 +105,7 @@ fn untouched_evidence_is_accepted() {
     accepted("policy", bulla_fuzz::policy);
     accepted("snp", bulla_fuzz::snp);
     accepted("audit", bulla_fuzz::audit);
+    accepted("order", bulla_fuzz::order);
 }
 
 macro_rules! short_runs {
@@ -123,4 +124,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order }

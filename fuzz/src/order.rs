@@ -1,0 +1,33 @@
+//! Requests for keys.
+
+use bulla_protocol::Code;
+use bulla_protocol::v1::{FutureKey, KEY_LENGTHS, KEYS_MAX, Order, Request};
+
+/// Reads an order or the description of a guest; whether it is one of them.
+pub fn order(data: &[u8]) -> bool {
+    let (order, future) = (Order::from_json(data), FutureKey::from_json(data));
+    if let Ok(order) = &order {
+        let written = serde_json::to_vec(order).unwrap();
+        assert_eq!(Order::from_json(&written).as_ref(), Ok(order), "one reading of what was written");
+        assert_eq!(order.request.check(), Ok(()));
+        assert!((1..=KEYS_MAX).contains(&order.request.keys.len()));
+        assert!(order.request.keys.iter().all(|key| KEY_LENGTHS.contains(&key.length)));
+        let mut other = order.request.clone();
+        other.keys.truncate(1);
+        other.keys[0].path.push('x');
+        assert_ne!(other.report_data(), order.request.report_data());
+        let one_less = Request { instance: None, ..order.request.clone() };
+        let same = one_less == order.request;
+        assert_eq!(same, one_less.report_data() == order.request.report_data());
+    }
+    if let Ok(future) = &future {
+        assert_eq!(FutureKey::from_json(&serde_json::to_vec(future).unwrap()).as_ref(), Ok(future));
+        assert!(future.key.algorithm.is_seed() && future.key.length == 32);
+    }
+    for refusal in [order.as_ref().err(), future.as_ref().err()].into_iter().flatten() {
+        let coarse = [Code::Malformed, Code::Unsupported, Code::TooLarge, Code::BadPublicKey];
+        assert!(coarse.contains(refusal), "{refusal:?}");
+    }
+    assert!(order.is_err() || future.is_err(), "nothing is both");
+    order.is_ok() || future.is_ok()
+}
