@@ -1,128 +1,104 @@
-//! One request from beginning to end.
+//! The blocking face, and what both faces share.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_attest::{Claims, Platform};
 use bulla_crypto::SecretBytes;
-use bulla_protocol::Code;
 use bulla_tee::{EvidenceKind, Identity, ReportData, TdxIdentity, Tee};
+use rustls::ClientConfig;
 
-use crate::exchange::{Draft, Provider, Wanted};
-use crate::transport::{Address, Connection};
-use crate::{Error, Judge, Pin};
+use crate::address::Address;
+use crate::connection::Road;
+use crate::order::OrderWalk;
+use crate::walk::Patient;
+use crate::{Error, Judge, Keys, Pin, Wanted, tls};
 
 /// How long a message with its answer may take if the caller does not say.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where bulla's own keys are.
-const RESERVED: &str = "bulla/";
-
 /// Asks one provider for keys, and believes it only as far as the crate's documentation says.
 pub struct Client {
+    core: Arc<Core>,
+    wait: Box<dyn Fn(Duration) + Send + Sync>,
+}
+
+/// Whom to ask, and whom to believe.
+pub(crate) struct Core {
     guest: Arc<dyn Tee>,
-    address: Address,
-    pin: Pin,
-    judge: Judge,
-    timeout: Duration,
+    pub(crate) address: Address,
+    pub(crate) pin: Pin,
+    pub(crate) judge: Judge,
+    pub(crate) timeout: Duration,
+    pub(crate) tls: Arc<ClientConfig>,
 }
 
 impl Client {
-    /// A client of the provider at `url`, `http://host:port`, for the TDX guest that `guest` is. It connects when asked.
+    /// A client of the provider at `address`, for the TDX guest that `guest` is. It connects when asked.
+    ///
+    /// The address is `http://host:port`, `https://host:port`, `unix:PATH` or `vsock:CID:PORT`. All are as safe as each
+    /// other, because the protocol itself proves the provider and encrypts the keys; sessions need https.
     ///
     /// # Errors
     /// [`Error::Address`].
-    pub fn new(guest: Arc<dyn Tee>, url: &str, pin: Pin, judge: Judge) -> Result<Self, Error> {
-        let address = Address::parse(url)?;
-        Ok(Self { guest, address, pin, judge, timeout: TIMEOUT })
+    pub fn new(guest: Arc<dyn Tee>, address: &str, pin: Pin, judge: Judge) -> Result<Self, Error> {
+        let (address, tls) = (Address::parse(address)?, tls::config());
+        let core = Arc::new(Core { guest, address, pin, judge, timeout: TIMEOUT, tls });
+        Ok(Self { core, wait: Box::new(std::thread::sleep) })
     }
 
     /// Lets each message with its answer take at most `timeout`; without this, 30 seconds.
+    ///
+    /// # Panics
+    /// If the client is in use already.
     #[must_use]
-    pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        let core = Arc::get_mut(&mut self.core).expect("nobody shares a client that is being made");
+        core.timeout = timeout;
+        self
     }
 
-    /// The key of this guest's measurements with this path and purpose, `length` bytes long, from the root that the
-    /// provider's new keys come from.
-    ///
-    /// The path is 1 to 256 printable ASCII characters, the purpose 1 to 64 lower-case letters, digits and hyphens, the
-    /// length 16 to 64 bytes. Another path, purpose or length gives an unrelated key (R11).
+    /// Waits in this way when a provider asks to come back later; without this, the thread sleeps.
+    #[must_use]
+    pub fn with_wait(self, wait: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self { wait: Box::new(wait), ..self }
+    }
+
+    /// The key with this path and purpose, `length` bytes long, as [`Wanted::key`] describes it.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::Address`].
+    /// As [`Client::keys`] and [`Wanted::key`].
     pub fn request(&self, path: &str, purpose: &str, length: u16) -> Result<SecretBytes, Error> {
-        let (_, key) = self.request_with_root(path, purpose, length)?;
-        Ok(key)
+        Ok(self.keys(&Wanted::key(path, purpose, length)?)?.into_first())
     }
 
-    /// As [`Client::request`], with the id of the root, by which [`Client::request_from_root`] gets the same key again
-    /// after the provider has added a newer root.
+    /// Keys, with fresh evidence.
     ///
     /// # Errors
-    /// As [`Client::request`].
-    pub fn request_with_root(
-        &self,
-        path: &str,
-        purpose: &str,
-        length: u16,
-    ) -> Result<([u8; 16], SecretBytes), Error> {
-        let Grant { root_id, key, .. } = self.ask(&Wanted::new(unreserved(path)?, purpose, length, None)?)?;
-        Ok((root_id, key))
-    }
-
-    /// As [`Client::request`], from a recorded root.
-    ///
-    /// # Errors
-    /// As [`Client::request`]; [`Error::Refused`] with [`Code::UnknownRoot`] from a provider that does not have the root,
-    /// for example that of another machine.
-    pub fn request_from_root(
-        &self,
-        root_id: [u8; 16],
-        path: &str,
-        purpose: &str,
-        length: u16,
-    ) -> Result<SecretBytes, Error> {
-        let grant = self.ask(&Wanted::new(unreserved(path)?, purpose, length, Some(root_id))?)?;
-        Ok(grant.key)
+    /// Every [`Error`] but those of use.
+    pub fn keys(&self, wanted: &Wanted) -> Result<Keys, Error> {
+        Ok(self.ask(wanted)?.keys)
     }
 
     pub(crate) fn guest(&self) -> &dyn Tee {
-        self.guest.as_ref()
+        self.core.guest.as_ref()
     }
 
-    pub(crate) const fn pin(&self) -> &Pin {
-        &self.pin
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.core.pin
     }
 
     /// The whole way, in the order of the crate's documentation.
     pub(crate) fn ask(&self, wanted: &Wanted) -> Result<Grant, Error> {
-        let connection = Connection::new(&self.address, self.timeout);
-        let provider = Provider::judge(&connection.get("/v1/provider")?, &self.judge, &self.pin)?;
-        match self.order(&connection, &provider, wanted) {
-            // The provider closed the connection in between, or took very long: a new challenge, once.
-            Err(Error::Refused(Code::StaleChallenge)) => self.order(&connection, &provider, wanted),
-            result => result,
-        }
+        let mut walk = Patient::new(OrderWalk::new(&self.core, wanted));
+        Road::default().go(&self.core, &mut walk, &self.wait)
     }
+}
 
-    fn order(
-        &self,
-        connection: &Connection<'_>,
-        provider: &Provider,
-        wanted: &Wanted,
-    ) -> Result<Grant, Error> {
-        let draft = Draft::new(wanted, provider, &connection.get("/v1/challenge")?)?;
-        let own = self.own_quote(&draft.report_data())?;
-        provider.require_machine(&own.platform)?;
-        let pending = draft.with_evidence(own.quote);
-        let keys = pending.open(&connection.post("/v1/keys", &pending.body())?)?;
-        let key = keys.into_iter().next().ok_or(Error::BadAnswer("there is no key in it"))?;
-        Ok(Grant { root_id: pending.root_id(), key, guest: own.guest })
-    }
-
+impl Core {
     /// This guest's quote over `data`, after it was checked: the host makes quotes, and could return any other.
-    fn own_quote(&self, data: &ReportData) -> Result<OwnQuote, Error> {
+    pub(crate) fn own_quote(&self, data: &ReportData) -> Result<OwnQuote, Error> {
         let quote = self.guest.attest(data, EvidenceKind::Quote)?.bytes().to_vec();
         let claims = self.judge.claims(&quote).map_err(Error::OwnEvidence)?;
         claims.require_report_data(data.as_bytes()).map_err(Error::OwnEvidence)?;
@@ -132,20 +108,33 @@ impl Client {
         }
         Ok(OwnQuote { quote, guest: tdx(identity)?, platform })
     }
+
+    /// A failure of the connection, as a reason.
+    pub(crate) fn fault(&self, error: &io::Error) -> Error {
+        let reason = match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("timeout: no whole answer within {:?}", self.timeout)
+            }
+            ErrorKind::UnexpectedEof => "it closed the connection".into(),
+            _ => error.to_string(),
+        };
+        Error::Transport { address: self.address.to_string(), reason }
+    }
 }
 
-/// A key, the root it came from and the guest it is bound to, as the evidence showed it.
+/// Keys, who gave them, and the guest that they are bound to, as the evidence showed them.
 pub(crate) struct Grant {
-    pub(crate) root_id: [u8; 16],
-    pub(crate) key: SecretBytes,
+    pub(crate) keys: Keys,
+    /// MRENCLAVE of the provider.
+    pub(crate) enclave: [u8; 32],
     pub(crate) guest: Box<TdxIdentity>,
 }
 
 /// A quote about this guest.
-struct OwnQuote {
-    quote: Vec<u8>,
-    guest: Box<TdxIdentity>,
-    platform: Platform,
+pub(crate) struct OwnQuote {
+    pub(crate) quote: Vec<u8>,
+    pub(crate) guest: Box<TdxIdentity>,
+    pub(crate) platform: Platform,
 }
 
 pub(crate) fn tdx(identity: Identity) -> Result<Box<TdxIdentity>, bulla_tee::Error> {
@@ -154,8 +143,4 @@ pub(crate) fn tdx(identity: Identity) -> Result<Box<TdxIdentity>, bulla_tee::Err
         Identity::Sgx(_) => Err(bulla_tee::Error::WrongBackend { wanted: "tdx", found: "sgx" }),
         _ => Err(bulla_tee::Error::WrongBackend { wanted: "tdx", found: "snp" }),
     }
-}
-
-fn unreserved(path: &str) -> Result<&str, Error> {
-    if path.starts_with(RESERVED) { Err(Error::Reserved) } else { Ok(path) }
 }

@@ -13,7 +13,7 @@ use bulla_protocol::Code;
 pub enum Error {
     /// The provider's address cannot be used.
     #[error("the provider's address {0}")]
-    Address(&'static str),
+    Address(String),
 
     /// What was asked for is outside the bounds of the protocol.
     #[error(
@@ -25,6 +25,19 @@ pub enum Error {
     /// The path belongs to bulla itself.
     #[error("paths that begin with `bulla/` are kept for bulla's own keys: choose another path")]
     Reserved,
+
+    /// An owner's keys are asked for, and nothing entitles this guest to them.
+    #[error(
+        "keys that are bound to an owner need the owner's id and the manifest that entitles this guest: name both, the id \
+         from the guest's own image and never from the host"
+    )]
+    ManifestNeeded,
+
+    /// Sessions are for connections over TLS.
+    #[error(
+        "a session needs TLS: ask the provider at its https:// address, or ask for each key with evidence of its own"
+    )]
+    SessionNeedsTls,
 
     /// The provider cannot be reached, is too slow, or does not speak HTTP.
     #[error("cannot talk to the provider at {address}: {reason}")]
@@ -40,6 +53,14 @@ pub enum Error {
         "the provider sent something that is not {0}: check that the address is that of a bulla provider"
     )]
     Malformed(&'static str),
+
+    /// The provider, or whoever is on the way, ends connections too early.
+    #[error("the provider ends every connection before it has answered: look for what stands in between")]
+    Closed,
+
+    /// The provider answered neither with success nor with a refusal.
+    #[error("the provider answers with status {0}: check that the address is that of a bulla provider")]
+    Status(u16),
 
     /// The provider refused. A refusal is not signed: whoever is on the way can forge one.
     #[error("the provider refused: {0}")]
@@ -62,6 +83,10 @@ pub enum Error {
         /// The provider's.
         found: String,
     },
+
+    /// Whoever answers runs in no enclave.
+    #[error("not the pinned provider: what it shows is evidence of no SGX enclave")]
+    NoEnclave,
 
     /// The provider's quote is not about its statement.
     #[error(
@@ -104,7 +129,13 @@ pub enum Error {
 pub enum Clause {
     /// MRENCLAVE.
     Measurement,
-    /// The hash of the provider authority's key.
+    /// MRSIGNER.
+    Signer,
+    /// ISVPRODID.
+    Product,
+    /// ISVSVN, of which a pin has the lowest.
+    Svn,
+    /// The id of the provider authority.
     Authority,
     /// The root that new keys come from.
     Root,
@@ -114,6 +145,9 @@ impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Measurement => "measurement",
+            Self::Signer => "signer",
+            Self::Product => "product",
+            Self::Svn => "security version",
             Self::Authority => "authority",
             Self::Root => "root id",
         })
@@ -128,10 +162,18 @@ impl Error {
             Self::Address(_) => "usage.address",
             Self::Selectors => "usage.selectors",
             Self::Reserved => "usage.reserved_path",
+            Self::ManifestNeeded => "usage.manifest",
+            Self::SessionNeedsTls => "usage.session",
             Self::Transport { .. } => "peer.transport",
+            Self::Closed => "peer.closed",
+            Self::Status(_) => "peer.status",
             Self::Malformed(_) => "peer.malformed",
             Self::Refused(code) => code.as_str(),
             Self::UntrustedProvider { clause: Clause::Measurement, .. } => "untrusted_provider.measurement",
+            Self::NoEnclave => "untrusted_provider.no_enclave",
+            Self::UntrustedProvider { clause: Clause::Signer, .. } => "untrusted_provider.signer",
+            Self::UntrustedProvider { clause: Clause::Product, .. } => "untrusted_provider.product",
+            Self::UntrustedProvider { clause: Clause::Svn, .. } => "untrusted_provider.svn",
             Self::UntrustedProvider { clause: Clause::Authority, .. } => "untrusted_provider.authority",
             Self::UntrustedProvider { clause: Clause::Root, .. } => "untrusted_provider.root",
             Self::UncoveredStatement => "untrusted_provider.statement",
@@ -148,9 +190,12 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Address(_) | Self::Selectors | Self::Reserved => Class::Usage,
+            Self::ManifestNeeded | Self::SessionNeedsTls => Class::Usage,
             Self::Transport { .. } | Self::Malformed(_) => Class::Peer,
+            Self::Closed | Self::Status(_) => Class::Peer,
             Self::Refused(code) => code.class(),
             Self::UntrustedProvider { .. }
+            | Self::NoEnclave
             | Self::UncoveredStatement
             | Self::OtherMachine(_)
             | Self::BadAnswer(_)

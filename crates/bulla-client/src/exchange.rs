@@ -4,47 +4,27 @@
 //! statement -> Provider::judge        the pinned provider, or an error
 //! challenge -> Draft::new             what the guest's evidence has to cover
 //! evidence  -> Draft::with_evidence   the order to send
-//! answer    -> Pending::open          the key, or an error
+//! answer    -> Pending::open          the keys, or an error
 //! ```
+
+use std::sync::Arc;
 
 use bulla_attest::Platform;
 use bulla_crypto::{EntropyFailure, HpkePrivateKey, HpkeSealed, Kem, SecretBytes, VerifyingKey};
-use bulla_protocol::v1::{
-    self, Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
-};
+use bulla_protocol::Signed;
+use bulla_protocol::v1::{self, Answer, Challenge, EvidenceKind, Order, Request, Selector, Statement};
 use bulla_tee::{Identity, ReportData};
 
-use crate::{Clause, Error, Judge, Pin};
-
-/// Keys that can be asked for.
-pub(crate) struct Wanted {
-    binding: Binding,
-    instance: Option<String>,
-    keys: Vec<Selector>,
-    /// A recorded root, or the one that new keys come from.
-    root_id: Option<[u8; 16]>,
-}
-
-impl Wanted {
-    /// One key that is bound to the guest's measurement.
-    pub(crate) fn new(
-        path: &str,
-        purpose: &str,
-        length: u16,
-        root_id: Option<[u8; 16]>,
-    ) -> Result<Self, Error> {
-        let (path, purpose) = (path.into(), purpose.into());
-        let keys = vec![Selector { path, purpose, algorithm: Algorithm::HkdfSha256, length }];
-        v1::check(&Binding::Measurement, None, &keys).map_err(|_| Error::Selectors)?;
-        Ok(Self { binding: Binding::Measurement, instance: None, keys, root_id })
-    }
-}
+use crate::judge::require;
+use crate::{Clause, Error, Judge, Keys, Pin, Wanted};
 
 /// The pinned provider, proved by its quote.
 pub(crate) struct Provider {
-    statement: Statement,
+    pub(crate) statement: Statement,
     /// The root that new keys come from.
-    current_root: [u8; 16],
+    pub(crate) current_root: [u8; 16],
+    /// MRENCLAVE.
+    pub(crate) measurement: [u8; 32],
     platform: Platform,
 }
 
@@ -54,12 +34,10 @@ impl Provider {
         let statement: Statement =
             serde_json::from_slice(body).map_err(|_| Error::Malformed("a provider's statement"))?;
         let claims = judge.claims(&statement.quote).map_err(Error::ProviderEvidence)?;
-        // Only an enclave has an MRENCLAVE: whatever else this is a quote of is not the pinned one.
-        let measurement = match &claims.identity {
-            Identity::Sgx(enclave) => enclave.mrenclave.as_slice(),
-            _ => &[],
+        let Identity::Sgx(enclave) = &claims.identity else {
+            return Err(Error::NoEnclave);
         };
-        require(Clause::Measurement, &pin.measurement, measurement)?;
+        pin.enclave.require(enclave)?;
         claims
             .require_report_data(statement.report_data().as_bytes())
             .map_err(|_| Error::UncoveredStatement)?;
@@ -68,7 +46,7 @@ impl Provider {
         if let Some(root_id) = &pin.root_id {
             require(Clause::Root, root_id, &current_root)?;
         }
-        Ok(Self { statement, current_root, platform: claims.platform })
+        Ok(Self { statement, current_root, measurement: enclave.mrenclave, platform: claims.platform })
     }
 
     /// R36: what the host says of the machine, the QE ID in a quote's header included, decides nothing.
@@ -77,23 +55,18 @@ impl Provider {
     }
 }
 
-fn require(clause: Clause, wanted: &[u8], found: &[u8]) -> Result<(), Error> {
-    if wanted == found {
-        return Ok(());
-    }
-    Err(Error::UntrustedProvider { clause, wanted: hex::encode(wanted), found: hex::encode(found) })
-}
-
 /// A request for which the guest has not made its evidence yet.
-pub(crate) struct Draft<'a> {
-    provider: &'a Provider,
+pub(crate) struct Draft {
+    provider: Arc<Provider>,
     key: HpkePrivateKey,
     request: Request,
+    manifest: Option<Signed>,
+    event_log: Option<Vec<u8>>,
 }
 
-impl<'a> Draft<'a> {
+impl Draft {
     /// Takes the body of `GET /v1/challenge`, and a fresh one-time key.
-    pub(crate) fn new(wanted: &Wanted, provider: &'a Provider, body: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn new(wanted: &Wanted, provider: &Arc<Provider>, body: &[u8]) -> Result<Self, Error> {
         let malformed = Error::Malformed("a challenge");
         let Ok(Challenge { challenge, .. }) = serde_json::from_slice(body) else {
             return Err(malformed);
@@ -113,7 +86,12 @@ impl<'a> Draft<'a> {
         };
         // Everything else was checked before.
         request.check().map_err(|_| malformed)?;
-        Ok(Self { provider, key, request })
+        let (manifest, event_log) = (wanted.manifest.clone(), wanted.event_log.clone());
+        Ok(Self { provider: Arc::clone(provider), key, request, manifest, event_log })
+    }
+
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
     }
 
     /// What the evidence has to cover (R38).
@@ -121,35 +99,29 @@ impl<'a> Draft<'a> {
         self.request.report_data()
     }
 
-    pub(crate) fn with_evidence(self, evidence: Vec<u8>) -> Pending<'a> {
-        let Self { provider, key, request } = self;
-        let (manifest, event_log) = (None, None);
+    pub(crate) fn with_evidence(self, evidence: Vec<u8>) -> Pending {
+        let Self { provider, key, request, manifest, event_log } = self;
         let order = Order { request, kind: EvidenceKind::TdxQuote, evidence, manifest, event_log };
         Pending { provider, key, order }
     }
 }
 
 /// An order that waits for its answer.
-pub(crate) struct Pending<'a> {
-    provider: &'a Provider,
+pub(crate) struct Pending {
+    provider: Arc<Provider>,
     key: HpkePrivateKey,
     order: Order,
 }
 
-impl Pending<'_> {
+impl Pending {
     /// The body of `POST /v1/keys`.
     pub(crate) fn body(&self) -> Vec<u8> {
         serde_json::to_vec(&self.order).expect("text, numbers and base64 are JSON")
     }
 
-    /// The root that the key is asked from.
-    pub(crate) fn root_id(&self) -> [u8; 16] {
-        self.order.request.root_id
-    }
-
     /// The keys in an answer, in the order in which they were asked for, after everything about the answer was checked (R39,
     /// R41, B21).
-    pub(crate) fn open(&self, body: &[u8]) -> Result<Vec<SecretBytes>, Error> {
+    pub(crate) fn open(&self, body: &[u8]) -> Result<Keys, Error> {
         let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::Malformed("an answer"))?;
         let Order { request, evidence, .. } = &self.order;
         let statement = &self.provider.statement;
@@ -164,8 +136,9 @@ impl Pending<'_> {
         let keys = self.key.open(&request.transport_info(), b"", &sealed).map_err(|_| {
             Error::BadAnswer("the keys in it were not encrypted to this guest for this request")
         })?;
-        split(keys.expose(), &request.keys)
-            .ok_or(Error::BadAnswer("the keys in it have not the lengths that were asked for"))
+        let keys = split(keys.expose(), &request.keys)
+            .ok_or(Error::BadAnswer("the keys in it have not the lengths that were asked for"))?;
+        Ok(Keys { root_id: request.root_id, keys, head: answer.head })
     }
 }
 

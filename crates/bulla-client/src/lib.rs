@@ -51,14 +51,21 @@
 //! }
 //! ```
 
+mod address;
 mod client;
+mod connection;
 mod error;
 mod exchange;
+mod http;
 mod judge;
+mod order;
 mod tee;
-mod transport;
+mod tls;
+mod walk;
+mod wanted;
 
 pub use client::Client;
 pub use error::{Clause, Error};
-pub use judge::{Judge, Pin};
+pub use judge::{Judge, Pin, PinnedEnclave};
 pub use tee::ProviderTee;
+pub use wanted::{Keys, Wanted};

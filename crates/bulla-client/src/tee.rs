@@ -1,16 +1,16 @@
 //! A guest that asks a provider, as one more machine to seal on.
 
-use bulla_protocol::Code;
+use bulla_protocol::v1::{Algorithm, Selector};
+use bulla_protocol::{Code, Signed};
 use bulla_tee::{
     DerivedKey, Error, Evidence, EvidenceKind, GuestBinding, GuestRegisters, Identity, KeyRequest, Mismatch,
     PlatformState, Policy, ProviderRequest, ReportData, Tee, is_simulated,
 };
 
 use crate::client::{Grant, tdx};
-use crate::exchange::Wanted;
-use crate::{Client, Error as ClientError};
+use crate::{Client, Error as ClientError, Wanted};
 
-/// The path of the sealing key. [`Client::request`] does not give it out, so that no key that left this crate for another
+/// The path of the sealing key. [`Wanted`] does not give it out, so that no key that left this crate for another
 /// use ever opens an envelope.
 const PATH: &str = "bulla/envelope";
 const PURPOSE: &str = "sealing";
@@ -28,12 +28,30 @@ const KIND: &str = "tdx-provider";
 /// Requests of a simulated guest are tagged as such, and neither kind opens the other (R15).
 pub struct ProviderTee {
     client: Client,
+    entitled: Option<Entitled>,
+}
+
+/// To whose keys this guest is entitled.
+struct Entitled {
+    owner: [u8; 32],
+    manifest: Signed,
 }
 
 impl ProviderTee {
     /// A machine out of the guest and the provider of `client`.
     pub const fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, entitled: None }
+    }
+
+    /// Also for keys of this owner's products, to which `manifest` entitles the guest: then
+    /// [`Policy::guest`] with an owner seals to every image that the owner entitles, now and later, at the SVN that it
+    /// names or above, and opening asks for the SVN that was recorded.
+    ///
+    /// The owner's id comes from the guest's own measured image. What opens for another owner's images could have been
+    /// sealed by them.
+    #[must_use]
+    pub fn entitled(self, owner: [u8; 32], manifest: Signed) -> Self {
+        Self { entitled: Some(Entitled { owner, manifest }), ..self }
     }
 
     /// The client, to ask for keys by name.
@@ -41,8 +59,24 @@ impl ProviderTee {
         &self.client
     }
 
-    fn ask(&self, root_id: Option<[u8; 16]>) -> Result<Grant, ClientError> {
-        self.client.ask(&Wanted::new(PATH, PURPOSE, LENGTH, root_id)?)
+    fn ask(&self, binding: &GuestBinding, root_id: Option<[u8; 16]>) -> Result<Grant, Error> {
+        let (path, purpose, algorithm) = (PATH.into(), PURPOSE.into(), Algorithm::HkdfSha256);
+        let key = Selector { path, purpose, algorithm, length: LENGTH };
+        let mut wanted = Wanted::any(vec![key])?.bound_to(binding)?;
+        wanted.root_id = root_id;
+        if let GuestBinding::Owner { owner, .. } = binding {
+            let entitled = self.entitled.as_ref().ok_or(ClientError::ManifestNeeded)?;
+            if entitled.owner != *owner {
+                let (claimed, found) = (hex::encode(owner), hex::encode(entitled.owner));
+                return Err(Error::OtherIdentity(Mismatch { register: "owner", claimed, found }));
+            }
+            wanted = wanted.with_manifest(entitled.manifest.clone());
+        }
+        match self.client.ask(&wanted) {
+            // The provider on this machine is the right one and never had the root: it is of another machine.
+            Err(ClientError::Refused(Code::UnknownRoot)) if root_id.is_some() => Err(Error::OtherMachine),
+            result => Ok(result?),
+        }
     }
 
     /// Refuses what this machine does not write: the request is read from a header that nothing has authenticated yet, so
@@ -51,18 +85,13 @@ impl ProviderTee {
         if (recorded.path.as_str(), recorded.purpose.as_str()) != (PATH, PURPOSE) {
             return Err(Error::InvalidRequest("its path and purpose are not those of sealing"));
         }
-        let pin = self.client.pin();
-        let wanted = [
-            ("provider MRENCLAVE", recorded.provider, pin.measurement),
-            ("provider authority", recorded.authority, pin.authority),
-        ];
-        match wanted.into_iter().find(|(_, claimed, pinned)| claimed != pinned) {
-            None => Ok(()),
-            Some((register, claimed, pinned)) => {
-                let (claimed, found) = (hex::encode(claimed), hex::encode(pinned));
-                Err(Error::OtherIdentity(Mismatch { register, claimed, found }))
-            }
+        let pinned = self.client.pin().authority;
+        if recorded.authority != pinned {
+            let (claimed, found) = (hex::encode(recorded.authority), hex::encode(pinned));
+            let register = "provider authority";
+            return Err(Error::OtherIdentity(Mismatch { register, claimed, found }));
         }
+        Ok(())
     }
 }
 
@@ -73,21 +102,21 @@ impl Tee for ProviderTee {
 
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
         policy.check()?;
-        if *policy != Policy::measurement() {
-            let what = "bind to anything but the measurement of the guest";
+        let Some(binding) = policy.guest_binding() else {
+            let what = "bind to registers that only an enclave has";
             return Err(Error::Unsupported { machine: "a TDX guest with a key provider", what });
-        }
-        let Grant { root_id, key, guest } = self.ask(None)?;
-        let pin = self.client.pin();
+        };
+        let Grant { keys, enclave, guest } = self.ask(binding, None)?;
         let request = KeyRequest::TdxProvider(Box::new(ProviderRequest {
-            root_id,
-            provider: pin.measurement,
-            authority: pin.authority,
+            root_id: keys.root_id,
+            provider: enclave,
+            authority: self.client.pin().authority,
             path: PATH.into(),
             purpose: PURPOSE.into(),
             guest: GuestRegisters::from(guest.as_ref()),
-            binding: GuestBinding::Measurement,
+            binding: binding.clone(),
         }));
+        let key = keys.into_first();
         if is_simulated(&guest.tee_tcb_svn) {
             return Ok((KeyRequest::Simulated(Box::new(request)), key));
         }
@@ -108,12 +137,7 @@ impl Tee for ProviderTee {
         };
         request.opens_under(&identity, &PlatformState::here(&identity)).into_result()?;
         self.check(recorded)?;
-        match self.ask(Some(recorded.root_id)) {
-            Ok(grant) => Ok(grant.key),
-            // The provider on this machine is the right one and never had the root: it is of another machine.
-            Err(ClientError::Refused(Code::UnknownRoot)) => Err(Error::OtherMachine),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.ask(&recorded.binding, Some(recorded.root_id))?.keys.into_first())
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {

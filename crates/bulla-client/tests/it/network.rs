@@ -1,6 +1,8 @@
 //! A network that does not do what it should. Nothing here is about trust: it must end, with little memory and a reason.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bulla_client::Error;
@@ -27,9 +29,9 @@ fn what_is_not_the_protocol_is_the_peers_fault() {
         ("peer.malformed", ok(b"")),
         ("peer.malformed", ok(b"{}")),
         ("peer.malformed", ok(&b"[".repeat(100_000))),
-        ("peer.transport", response("500 Oops", "text/plain", b"it is broken")),
-        ("peer.transport", response("204 No Content", "text/plain", b"")),
-        ("peer.transport", response("404 Gone", "application/problem+json", br#"{"code":"no-such-code"}"#)),
+        ("peer.status", response("500 Oops", "text/plain", b"it is broken")),
+        ("peer.status", response("204 No Content", "text/plain", b"")),
+        ("peer.status", response("404 Gone", "application/problem+json", br#"{"code":"no-such-code"}"#)),
         ("peer.transport", b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()),
         ("peer.transport", b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_vec()),
     ];
@@ -44,7 +46,6 @@ fn what_is_not_the_protocol_is_the_peers_fault() {
 #[test]
 fn a_body_without_end_is_cut_off() {
     for head in [
-        "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
         "HTTP/1.1 200 OK\r\ncontent-length: 1099511627776\r\n\r\n".to_owned(),
         format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n", BODY_MAX + 1),
     ] {
@@ -87,6 +88,34 @@ fn nobody_there_is_the_peers_fault() {
     let error = failure(&world.client_of(world.guest(), &format!("http://{free}"), PIN));
     assert_eq!((error.code(), error.class()), ("peer.transport", Class::Peer));
     assert!(error.to_string().contains(&free.to_string()), "{error}");
+}
+
+/// A provider says when to come back, the client does, and not for ever.
+#[test]
+fn who_is_told_when_comes_back_then() {
+    let world = World::new();
+    let busy = |times: usize| {
+        let (provider, refused) = (world.provider(), AtomicUsize::new(0));
+        Server::start(move |call| match call.line.as_str() {
+            "POST /v1/keys" if refused.fetch_add(1, Ordering::Relaxed) < times => {
+                let body = serde_json::to_vec(&Problem::from(Code::Busy)).unwrap();
+                Reply::Raw(response("503 Busy\r\nretry-after: 2", "application/problem+json", &body))
+            }
+            _ => provider.reply(call).unwrap_or_else(Reply::Problem),
+        })
+    };
+    for (times, wanted, waits) in [(1, "", 1), (3, "", 3), (4, "busy", 3)] {
+        let server = busy(times);
+        let waited = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&waited);
+        let client = world.client(&server.url).with_wait(move |time| log.lock().unwrap().push(time));
+        let found = client.request("app/db", "disk", 32).map_or_else(|error| error.code(), |_| "");
+        assert_eq!((found, waited.lock().unwrap().len()), (wanted, waits));
+        let bounds = Duration::from_secs(2)..=Duration::from_millis(2500);
+        assert!(waited.lock().unwrap().iter().all(|time| bounds.contains(time)));
+        // Each time with a challenge and evidence of its own; the provider was judged once.
+        assert_eq!((server.count("GET /v1/provider"), server.count("GET /v1/challenge")), (1, waits + 1));
+    }
 }
 
 /// A problem document is passed on with its code and class; it proves nothing, so it can only ever refuse.

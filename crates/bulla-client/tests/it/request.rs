@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_client::{Client, Error, Pin};
+use bulla_client::{Client, Error, Pin, Wanted};
 use bulla_crypto::{Class, SigningKey};
 use bulla_protocol::Code;
-use bulla_protocol::v1::Answer;
+use bulla_protocol::v1::{Algorithm, Answer, Selector};
 use serde_json::Value;
 
 use crate::provider::{Message, Provider};
@@ -25,6 +25,14 @@ pub(crate) fn failure(client: &Client) -> Error {
     client.request("app/db", "disk", 32).err().expect("there must be no key")
 }
 
+fn selector() -> Selector {
+    Selector { path: "app/wal".into(), purpose: "disk".into(), algorithm: Algorithm::HkdfSha384, length: 48 }
+}
+
+fn disk() -> Wanted {
+    Wanted::key("app/db", "disk", 32).unwrap()
+}
+
 #[test]
 fn a_guest_gets_its_key_again_and_nothing_else_the_same() {
     let world = World::new();
@@ -35,9 +43,9 @@ fn a_guest_gets_its_key_again_and_nothing_else_the_same() {
 
     let again = world.client(&server.url).request("app/db", "disk", 32).unwrap();
     assert!(again.ct_eq(&key));
-    let (root_id, again) = client.request_with_root("app/db", "disk", 32).unwrap();
-    assert!(root_id == ROOT_ID && again.ct_eq(&key));
-    assert!(client.request_from_root(ROOT_ID, "app/db", "disk", 32).unwrap().ct_eq(&key));
+    let again = client.keys(&disk()).unwrap();
+    assert!(again.root_id == ROOT_ID && again.into_first().ct_eq(&key));
+    assert!(client.keys(&disk().from_root(ROOT_ID)).unwrap().into_first().ct_eq(&key));
 
     let (other_path, other_purpose) = ("app/other", "backup");
     assert!(!client.request(other_path, "disk", 32).unwrap().ct_eq(&key));
@@ -67,12 +75,23 @@ fn a_stale_challenge_is_replaced_once() {
     let closes = |close_after_challenge| Provider { close_after_challenge, ..world.provider() }.serve();
     let once = closes(1);
     world.client(&once.url).request("app/db", "disk", 32).unwrap();
-    assert_eq!((once.count("GET /v1/challenge"), once.count(POST)), (2, 2));
+    assert_eq!((once.count("GET /v1/challenge"), once.count(POST)), (2, 1));
 
     let always = closes(usize::MAX);
     let error = failure(&world.client(&always.url));
+    assert_eq!((error.code(), error.class(), always.count(POST)), ("peer.closed", Class::Peer, 0));
+
+    // The provider has seen every challenge before, and says so.
+    let forgetful = Server::start({
+        let provider = world.provider();
+        move |call| {
+            provider.challenges.lock().unwrap().clear();
+            provider.reply(call).unwrap_or_else(Reply::Problem)
+        }
+    });
+    let error = failure(&world.client(&forgetful.url));
     assert!(matches!(error, Error::Refused(Code::StaleChallenge)), "{error}");
-    assert_eq!((error.class(), always.count(POST)), (Class::Peer, 2));
+    assert_eq!((error.class(), forgetful.count(POST)), (Class::Peer, 2));
 }
 
 #[test]
@@ -100,10 +119,8 @@ fn selectors_are_checked_before_anyone_is_asked() {
     // The sealing key has one use.
     for path in ["bulla/envelope", "bulla/"] {
         assert_eq!(client.request(path, "sealing", 32).err().unwrap().code(), "usage.reserved_path");
-        assert_eq!(
-            client.request_from_root(ROOT_ID, path, "sealing", 32).err().unwrap().code(),
-            "usage.reserved_path"
-        );
+        let key = Selector { path: path.into(), ..selector() };
+        assert_eq!(disk().and(key).err().unwrap().code(), "usage.reserved_path");
     }
     assert_eq!(server.calls(), []);
 }
@@ -279,10 +296,10 @@ fn roots_are_pinned_or_recorded() {
 
     let any_root = Pin { root_id: None, ..PIN };
     let client = world.client_of(world.guest(), &server.url, any_root);
-    let (root_id, new) = client.request_with_root("app/db", "disk", 32).unwrap();
-    let old = client.request_from_root(ROOT_ID, "app/db", "disk", 32).unwrap();
-    assert!(root_id == newer && !old.ct_eq(&new));
-    let unknown = client.request_from_root([0x09; 16], "app/db", "disk", 32).err().unwrap();
+    let new = client.keys(&disk()).unwrap();
+    let old = client.keys(&disk().from_root(ROOT_ID)).unwrap();
+    assert!(new.root_id == newer && old.root_id == ROOT_ID && !old.into_first().ct_eq(&new.into_first()));
+    let unknown = client.keys(&disk().from_root([0x09; 16])).err().unwrap();
     assert_eq!((unknown.code(), unknown.class()), ("unknown-root", Class::Refused));
 }
 

@@ -1,11 +1,12 @@
 //! A guest with a provider, as one more machine to seal on.
 
-use bulla_client::{Pin, ProviderTee};
+use bulla_client::{Pin, PinnedEnclave, ProviderTee};
 use bulla_crypto::{Class, Role, RoleHash};
 use bulla_protocol::Code;
+use bulla_sim::EnclaveIdentity;
 use bulla_tee::{
-    Error, Evidence, EvidenceKind, GuestRegisters, Identity, KeyRequest, Policy, ProviderRequest, Register,
-    Tee,
+    Error, Evidence, EvidenceKind, GuestBinding, GuestRegisters, Identity, KeyRequest, Policy,
+    ProviderRequest, Register, Tee,
 };
 
 use crate::provider::Provider;
@@ -77,7 +78,27 @@ fn opening_asks_for_the_recorded_root() {
     assert!(!machine.bind(&Policy::measurement()).unwrap().1.ct_eq(&key));
 }
 
-/// What a header says is a claim: it chooses neither another provider, nor another authority, path or purpose.
+fn owner() -> GuestBinding {
+    GuestBinding::Owner { owner: [0x0A; 32], product: "wallet".into(), svn: 3 }
+}
+
+/// R79: a later release of the provider that has the root, and that is pinned by now, opens what the earlier one sealed; which
+/// one it was is recorded for people to read.
+#[test]
+fn a_successor_of_the_provider_opens() {
+    let world = World::new();
+    let (request, key) = machine(&world, &world.provider().serve()).bind(&Policy::measurement()).unwrap();
+    let next = EnclaveIdentity::new([0x5F; 32], [0x51; 32], 1, 2);
+    let server = Provider::new(&enclave_of(&world.machine, &next), AUTHORITY, ROOT_ID).serve();
+    let pin = Pin { enclave: PinnedEnclave::Measurement([0x5F; 32]), ..PIN };
+    let machine = ProviderTee::new(world.client_of(world.guest(), &server.url, pin));
+    assert!(machine.derive(&request).unwrap().ct_eq(&key));
+    // Until it is pinned, it is not asked.
+    let error = self::machine(&world, &server).derive(&request).err().unwrap();
+    assert_eq!(error.code(), "untrusted_provider.measurement");
+}
+
+/// What a header says is a claim: it chooses neither another authority, nor another owner, path or purpose.
 #[test]
 fn an_edited_request_is_refused_before_anyone_is_asked() {
     let world = World::new();
@@ -86,7 +107,7 @@ fn an_edited_request_is_refused_before_anyone_is_asked() {
     let before = server.calls().len();
     type Edit = fn(&mut ProviderRequest);
     let cases: [(Edit, &str, Class, &str); 6] = [
-        (|r| r.provider = [1; 32], "machine.other_identity", Class::Refused, "provider MRENCLAVE"),
+        (|r| r.binding = owner(), "usage.manifest", Class::Usage, "manifest"),
         (|r| r.authority = [1; 32], "machine.other_identity", Class::Refused, "provider authority"),
         (|r| r.guest.mrtd = [1; 48], "machine.other_identity", Class::Refused, "MRTD"),
         (|r| r.guest.mrowner = [1; 48], "machine.other_identity", Class::Refused, "MROWNER"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bulla_attest::{Policy, TrustAnchor};
-use bulla_client::{Clause, Client, Error, Pin};
+use bulla_client::{Clause, Client, Error, Pin, PinnedEnclave};
 use bulla_crypto::Class;
 use bulla_sim::{EnclaveIdentity, TdDescription};
 use bulla_tee::{
@@ -27,8 +27,6 @@ fn a_provider_that_is_not_pinned_is_refused() {
             "66",
         ),
         (Provider::new(&enclave_of(&world.machine, &identity()), AUTHORITY, [0x66; 16]), Clause::Root, "66"),
-        // A guest is no provider, whatever it says.
-        (Provider::new(&world.guest(), AUTHORITY, ROOT_ID), Clause::Measurement, ""),
     ];
     for (provider, wrong, value) in cases {
         let server = provider.serve();
@@ -39,6 +37,35 @@ fn a_provider_that_is_not_pinned_is_refused() {
         assert_eq!((clause, error.class(), server.calls().len()), (wrong, Class::Refused, 1));
         assert_ne!(wanted, found);
         assert_eq!(*found, value.repeat(wanted.len() / 2));
+    }
+    // A guest is no provider, whatever it says.
+    let server = Provider::new(&world.guest(), AUTHORITY, ROOT_ID).serve();
+    assert_eq!(code(&world.client(&server.url)), "untrusted_provider.no_enclave");
+    assert_eq!(server.calls().len(), 1);
+}
+
+/// R40, B21: a pin on a signer takes every release of the product since a version, and nothing else.
+#[test]
+fn r40_a_pin_on_a_signer_takes_its_product_since_a_version() {
+    let world = World::new();
+    let pin = |signer: u8, product, min_svn| Pin {
+        enclave: PinnedEnclave::Signer { signer: [signer; 32], product, min_svn },
+        ..PIN
+    };
+    let next = EnclaveIdentity::new([0x5F; 32], [0x51; 32], 1, 2);
+    for enclave in [identity(), next] {
+        let server = Provider::new(&enclave_of(&world.machine, &enclave), AUTHORITY, ROOT_ID).serve();
+        let request = |pin| world.client_of(world.guest(), &server.url, pin).request("app/db", "disk", 32);
+        assert!(request(pin(0x51, 1, 1)).is_ok());
+        for (pin, refused, code) in [
+            (pin(0x52, 1, 1), Clause::Signer, "untrusted_provider.signer"),
+            (pin(0x51, 2, 1), Clause::Product, "untrusted_provider.product"),
+            (pin(0x51, 1, 3), Clause::Svn, "untrusted_provider.svn"),
+        ] {
+            let error = request(pin).err().unwrap();
+            assert!(matches!(error, Error::UntrustedProvider { clause, .. } if clause == refused), "{error}");
+            assert_eq!(error.code(), code);
+        }
     }
 }
 
@@ -189,7 +216,7 @@ fn a_damaged_quote_is_not_ours() {
 fn a_refusal_says_what_is_pinned_and_what_is_there() {
     let world = World::new();
     let server = world.provider().serve();
-    let pin = Pin { measurement: [0x77; 32], ..PIN };
+    let pin = Pin { enclave: PinnedEnclave::Measurement([0x77; 32]), ..PIN };
     let message = failure(&world.client_of(world.guest(), &server.url, pin)).to_string();
     assert!(message.contains(&"77".repeat(32)) && message.contains(&hex::encode(MEASUREMENT)), "{message}");
 }

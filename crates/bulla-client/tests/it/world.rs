@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bulla_attest::{Collateral, CollateralId, CollateralSource, Error, Policy, TeeKind, TrustAnchor};
-use bulla_client::{Client, Judge, Pin};
+use bulla_client::{Client, Judge, Pin, PinnedEnclave};
 use bulla_crypto::{Role, RoleHash};
 use bulla_sim::{EnclaveIdentity, Machine, SimulatedEnclave, SimulatedGuest, Step, TdDescription};
 use bulla_tee::{EvidenceKind, Tee};
@@ -15,7 +15,8 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const MEASUREMENT: [u8; 32] = [0x5E; 32];
 pub(crate) const AUTHORITY: [u8; 32] = [0xA0; 32];
 pub(crate) const ROOT_ID: [u8; 16] = [0x07; 16];
-pub(crate) const PIN: Pin = Pin { measurement: MEASUREMENT, authority: AUTHORITY, root_id: Some(ROOT_ID) };
+pub(crate) const PIN: Pin =
+    Pin { enclave: PinnedEnclave::Measurement(MEASUREMENT), authority: AUTHORITY, root_id: Some(ROOT_ID) };
 
 /// A machine with collateral for its quotes.
 pub(crate) struct World {
