@@ -18,6 +18,7 @@ mod openers;
 mod plan;
 mod provider;
 mod recipient;
+mod request;
 #[cfg(feature = "sim")]
 mod sim;
 mod successor;
@@ -42,9 +43,10 @@ pub(crate) use manifest::{Compare, Manifest, ManifestNew, ManifestShow};
 pub(crate) use openers::{Demands, Guest, NewOpeners, Openers, OptionalPin};
 pub(crate) use plan::Plan;
 pub(crate) use provider::{
-    Asking, Config, Place, Provider, ProviderStatus, Request, Running, Serve, SettingsFile, Submit,
+    Asking, Config, Place, Provider, ProviderStatus, Running, Serve, SettingsFile, Submit,
 };
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
+pub(crate) use request::{Entitled, KeyName, KeyTerms, Request};
 #[cfg(feature = "sim")]
 pub(crate) use sim::{Demo, Sim, Step};
 pub(crate) use successor::{

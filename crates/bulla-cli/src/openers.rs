@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla::{Floor, Recipient, RecipientKey, Sealer, Share, Unsealer};
+use bulla_client::ProviderTee;
 use bulla_crypto::SecretBytes;
 use bulla_tee::Tee;
 
@@ -113,7 +114,13 @@ pub(crate) fn tee(machine: Option<&str>, guest: &Guest) -> Result<Arc<dyn Tee>, 
     let machine = machine::open(machine)?;
     match &guest.provider {
         None => Ok(machine.tee),
-        Some(url) => Ok(Arc::new(bulla_client::ProviderTee::new(request::client(machine, url, &guest.pin)?))),
+        Some(address) => {
+            let tee = ProviderTee::new(request::client(machine, address, &guest.pin)?);
+            Ok(Arc::new(match request::entitlement(&guest.entitled)? {
+                None => tee,
+                Some((owner, manifest)) => tee.entitled(owner, manifest),
+            }))
+        }
     }
 }
 

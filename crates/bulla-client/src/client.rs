@@ -81,6 +81,14 @@ impl Client {
         Ok(self.ask(wanted)?.keys)
     }
 
+    pub(crate) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn wait(&self) -> &dyn Fn(Duration) {
+        &self.wait
+    }
+
     pub(crate) fn guest(&self) -> &dyn Tee {
         self.core.guest.as_ref()
     }
@@ -91,7 +99,7 @@ impl Client {
 
     /// The whole way, in the order of the crate's documentation.
     pub(crate) fn ask(&self, wanted: &Wanted) -> Result<Grant, Error> {
-        let mut walk = Patient::new(OrderWalk::new(&self.core, wanted));
+        let mut walk = Patient::new(OrderWalk::new(&self.core, wanted.ready()?));
         Road::default().go(&self.core, &mut walk, &self.wait)
     }
 }

@@ -15,7 +15,7 @@ use crate::tls::{self, Channel};
 use crate::walk::{Event, Patient, Step, Walk};
 
 /// How much is read at once, in bytes.
-const PIECE: usize = 16 * 1024;
+pub(crate) const PIECE: usize = 16 * 1024;
 
 /// Where walks are carried out, one after the other; the connection is kept from one to the next.
 #[derive(Default)]

@@ -103,6 +103,10 @@ pub enum Error {
     #[error("the answer is not to be trusted: {0}; it was thrown away")]
     BadAnswer(&'static str),
 
+    /// The provider's evidence is for another TLS connection than this one (R42).
+    #[error("the provider's evidence is for another connection than this one: somebody stands in between")]
+    OtherConnection,
+
     /// This guest's own evidence does not verify, or the policy does not accept it.
     #[error("this guest's own evidence is not acceptable: {0}")]
     OwnEvidence(#[source] bulla_attest::Error),
@@ -179,6 +183,7 @@ impl Error {
             Self::UncoveredStatement => "untrusted_provider.statement",
             Self::OtherMachine(_) => "untrusted_provider.machine",
             Self::BadAnswer(_) => "untrusted_provider.answer",
+            Self::OtherConnection => "untrusted_provider.connection",
             Self::ForeignEvidence => "own_evidence.identity",
             Self::ProviderEvidence(error) | Self::OwnEvidence(error) => error.code(),
             Self::Machine(error) => error.code(),
@@ -199,6 +204,7 @@ impl Error {
             | Self::UncoveredStatement
             | Self::OtherMachine(_)
             | Self::BadAnswer(_)
+            | Self::OtherConnection
             | Self::ForeignEvidence => Class::Refused,
             Self::ProviderEvidence(error) | Self::OwnEvidence(error) => match error.class() {
                 Class::Damaged => Class::Refused,

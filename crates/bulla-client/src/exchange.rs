@@ -143,7 +143,7 @@ impl Pending {
 }
 
 /// The keys that stand one after the other, if they have the right lengths.
-fn split(mut keys: &[u8], selectors: &[Selector]) -> Option<Vec<SecretBytes>> {
+pub(crate) fn split(mut keys: &[u8], selectors: &[Selector]) -> Option<Vec<SecretBytes>> {
     let mut found = Vec::with_capacity(selectors.len());
     for selector in selectors {
         let (key, rest) = keys.split_at_checked(selector.length.into())?;

@@ -52,6 +52,8 @@
 //! ```
 
 mod address;
+#[cfg(feature = "async")]
+mod asynchronous;
 mod client;
 mod connection;
 mod error;
@@ -59,13 +61,17 @@ mod exchange;
 mod http;
 mod judge;
 mod order;
+mod session;
 mod tee;
 mod tls;
 mod walk;
 mod wanted;
 
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncClient, AsyncSession};
 pub use client::Client;
 pub use error::{Clause, Error};
 pub use judge::{Judge, Pin, PinnedEnclave};
+pub use session::Session;
 pub use tee::ProviderTee;
 pub use wanted::{Keys, Wanted};

@@ -103,7 +103,7 @@ impl Tee for ProviderTee {
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
         policy.check()?;
         let Some(binding) = policy.guest_binding() else {
-            let what = "bind to registers that only an enclave has";
+            let what = "bind to anything but the guest's measurement, its owner or a register policy";
             return Err(Error::Unsupported { machine: "a TDX guest with a key provider", what });
         };
         let Grant { keys, enclave, guest } = self.ask(binding, None)?;

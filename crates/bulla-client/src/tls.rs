@@ -36,7 +36,7 @@ pub(crate) fn name() -> ServerName<'static> {
 }
 
 /// One connection, as the evidence of its two sides names it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Channel {
     pub(crate) client: ReportData,
     pub(crate) server: ReportData,

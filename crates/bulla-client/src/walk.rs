@@ -52,6 +52,9 @@ pub(crate) trait Walk: Send + 'static {
 
     /// Whether to begin again at once, after the provider said this: what it says is no longer good is forgotten.
     fn forgets(&mut self, code: Code) -> bool;
+
+    /// The connection is gone, and what was good on it alone.
+    fn lost(&mut self) {}
 }
 
 /// A walk that comes back when it is told to, a few times.
@@ -75,8 +78,10 @@ impl<W: Walk> Patient<W> {
         match event {
             Event::Begin => self.walk.begin(),
             Event::Here => self.walk.here(),
-            Event::Closed if !std::mem::replace(&mut self.again, true) => self.walk.begin(),
-            Event::Closed => Err(Error::Closed),
+            Event::Closed => {
+                self.walk.lost();
+                if std::mem::replace(&mut self.again, true) { Err(Error::Closed) } else { self.walk.begin() }
+            }
             Event::Reply(Reply { status: 200, body, .. }, channel) => self.walk.reply(body, channel),
             Event::Reply(reply, _) => self.refused(&reply),
         }

@@ -119,6 +119,14 @@ impl Wanted {
         Self { root_id: Some(root_id), ..self }
     }
 
+    /// What is missing to ask for it.
+    pub(crate) fn ready(&self) -> Result<&Self, Error> {
+        match (&self.binding, &self.manifest) {
+            (Binding::Owner { .. }, None) => Err(Error::ManifestNeeded),
+            _ => Ok(self),
+        }
+    }
+
     fn checked(self) -> Result<Self, Error> {
         v1::check(&self.binding, self.instance.as_deref(), &self.keys).map_err(|_| Error::Selectors)?;
         Ok(self)

@@ -38,3 +38,25 @@ pub(crate) mod option {
         super::deserialize(deserializer).map(Some)
     }
 }
+
+/// Secret bytes, whose text is wiped as they are.
+pub(crate) mod secret {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use bulla_crypto::SecretBytes;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &SecretBytes, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = SecretBytes::new(STANDARD.encode(bytes.expose()).into_bytes());
+        serializer.serialize_str(str::from_utf8(text.expose()).expect("base64 is ASCII"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretBytes, D::Error> {
+        let text = SecretBytes::new(String::deserialize(deserializer)?.into_bytes());
+        STANDARD
+            .decode(text.expose())
+            .map(SecretBytes::new)
+            .map_err(|_| D::Error::custom("not standard base64"))
+    }
+}

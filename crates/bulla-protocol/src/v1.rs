@@ -5,6 +5,10 @@
 //! GET  /v1/challenge    -> Challenge               for one order, on this connection
 //! POST /v1/keys         Order -> Answer            keys for the guest that the evidence shows
 //! POST /v1/public-key   FutureKey -> PublicKey     to seal to a guest that need not run yet
+//!
+//! over TLS:
+//! POST /v1/session        SessionOrder -> SessionAnswer    evidence of both sides for this connection
+//! POST /v1/session/keys   SessionRequest -> SessionKeys    as often as wanted, without further evidence
 //! ```
 //!
 //! A guest's report data covers every field of its [`Request`] ([`Request::report_data`]); the provider's signature covers
@@ -15,12 +19,14 @@ mod future;
 mod order;
 mod request;
 mod selector;
+mod session;
 mod statement;
 
 pub use future::{FutureKey, PublicKey, Register};
 pub use order::{Answer, EvidenceKind, Order};
 pub use request::{CHALLENGE_MAX, Challenge, Request, SUITE_X25519, SUITE_XWING, VERSION};
 pub use selector::{Algorithm, Binding, KEY_LENGTHS, KEYS_MAX, PATH_MAX, PURPOSE_MAX, Selector, check};
+pub use session::{SessionAnswer, SessionKeys, SessionOrder, SessionRequest};
 pub use statement::{Custody, Recipient, Recovery, RootName, Statement};
 
 use serde::de::DeserializeOwned;

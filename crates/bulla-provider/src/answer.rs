@@ -35,9 +35,10 @@ impl Provider {
         let root = root(&regime, &request.root_id)?;
         let to = authorize::recipient(&regime.policy, request)?;
         let proof = regime.own.proof()?;
-        let claims = evidence(&regime, &proof, order)?;
+        let claims = evidence(&regime, &proof, order.kind, &order.evidence)?;
         let guest = authorize::guest(&claims, request)?;
-        authorize::usage(&regime.policy, request, guest, regime.judge.now()?)?;
+        let now = regime.judge.now()?;
+        authorize::usage(&regime.policy, &request.binding, &request.keys, guest, None, now)?;
         self.operation.limits.identity(guest, request.keys.len())?;
         let (manifest, log) = (order.manifest.as_ref(), order.event_log.as_deref());
         let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
@@ -81,10 +82,15 @@ impl Provider {
 }
 
 /// Steps `verify` and `colocate`, for each kind of evidence.
-fn evidence(regime: &Regime, proof: &Proof, order: &Order) -> Result<Claims, Refusal> {
-    match order.kind {
-        EvidenceKind::TdxQuote => quote(regime, proof, &order.evidence),
-        EvidenceKind::TdxReport => regime.own.neighbour(proof, &order.evidence),
+pub(crate) fn evidence(
+    regime: &Regime,
+    proof: &Proof,
+    kind: EvidenceKind,
+    evidence: &[u8],
+) -> Result<Claims, Refusal> {
+    match kind {
+        EvidenceKind::TdxQuote => quote(regime, proof, evidence),
+        EvidenceKind::TdxReport => regime.own.neighbour(proof, evidence),
         // This is an SGX enclave, and no processor has both.
         EvidenceKind::SnpReport => Err(Refusal::new(Code::WrongPlatform, "platform.other_vendor")),
         _ => Err(Refusal::new(Code::Unsupported, "evidence.unknown")),
@@ -101,6 +107,6 @@ fn quote(regime: &Regime, proof: &Proof, quote: &[u8]) -> Result<Claims, Refusal
 }
 
 /// The root that a request names.
-fn root<'a>(regime: &'a Regime, id: &[u8; 16]) -> Result<&'a Root, Refusal> {
+pub(crate) fn root<'a>(regime: &'a Regime, id: &[u8; 16]) -> Result<&'a Root, Refusal> {
     regime.roots.get(id).ok_or(Refusal::new(Code::UnknownRoot, "root.unknown"))
 }

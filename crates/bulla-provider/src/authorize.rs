@@ -2,7 +2,7 @@
 
 use bulla_attest::Claims;
 use bulla_crypto::{HpkePublicKey, Kem};
-use bulla_protocol::v1::{Binding, FutureKey, Request};
+use bulla_protocol::v1::{Binding, FutureKey, Request, Selector};
 use bulla_protocol::{Code, Manifest, NotEntitled, Signed};
 use bulla_tee::{GuestRegisters, Identity, TdxIdentity};
 
@@ -29,11 +29,32 @@ pub(crate) fn bound<'a>(
     manifest: Option<&Signed>,
     log: Option<&[u8]>,
 ) -> Result<Bound<'a>, Refusal> {
+    bound_if(policy, binding, guest, log, |owner, product, svn| {
+        entitled(guest, manifest, owner, product, svn)
+    })
+}
+
+/// The same again for a guest whose manifest has granted it this very binding.
+pub(crate) fn bound_again<'a>(
+    policy: &'a Policy,
+    binding: &'a Binding,
+    guest: &TdxIdentity,
+) -> Result<Bound<'a>, Refusal> {
+    bound_if(policy, binding, guest, None, |_, _, _| Ok(()))
+}
+
+fn bound_if<'a>(
+    policy: &'a Policy,
+    binding: &'a Binding,
+    guest: &TdxIdentity,
+    log: Option<&[u8]>,
+    granted: impl FnOnce(&[u8; 32], &str, u32) -> Result<(), Refusal>,
+) -> Result<Bound<'a>, Refusal> {
     let to = match registers(policy, binding)? {
         Some(policy) => {
             BoundTo::Registers { kind: binding.kind(), policy, values: policy.values(guest, log)? }
         }
-        None => owner(binding, |owner, product, svn| entitled(guest, manifest, owner, product, svn))?,
+        None => owner(binding, granted)?,
     };
     Ok(Bound { to, attributes: guest.attributes, xfam: guest.xfam })
 }
@@ -100,16 +121,17 @@ fn entitled(
     })
 }
 
-/// Whether the policy has a rule for each of the keys that a guest asks for.
+/// Whether the policy has a rule for each of the keys that a guest asks for. `session` is how many keys a session has given.
 pub(crate) fn usage(
     policy: &Policy,
-    request: &Request,
+    binding: &Binding,
+    keys: &[Selector],
     guest: &TdxIdentity,
+    session: Option<u32>,
     now: u64,
 ) -> Result<(), Refusal> {
     let guest = &GuestRegisters::from(guest);
-    let wanted = Use { binding: &request.binding, guest, session: None, now };
-    usage::allows(&policy.usage, &wanted, &request.keys)
+    usage::allows(&policy.usage, &Use { binding, guest, session, now }, keys)
         .map_err(|cause| Refusal::new(Code::UsageDenied, cause))
 }
 

@@ -20,6 +20,8 @@
 //! | `record` | the line in the audit log, written before the key leaves |
 //! | `answer` | the walk itself |
 //!
+//! Over TLS a guest shows its evidence once, and `session` gives it keys by the last steps alone.
+//!
 //! What peers and provider say to each other is in `docs/spec/protocol.md`. The library takes any
 //! [`bulla_tee::Tee`]; only the command knows how to make one, and nothing here knows the simulator.
 //!
@@ -65,6 +67,7 @@ mod record;
 mod refusal;
 mod regime;
 mod registers;
+mod session;
 mod settings;
 mod sign;
 mod supervisor;

@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Timer};
 use crate::policy::Policy;
 use crate::refusal::Refusal;
 use crate::supervisor::Supervisor;
+use crate::work::Quoting;
 use crate::{Error, Provider, Settings};
 
 /// How often at most the provider tries to prove itself because somebody asks how it is.
@@ -174,7 +175,7 @@ impl Service {
         let lately = self.provider.unproven().is_some_and(|(at, _)| at.elapsed() < RETRY);
         if !proven && !lately {
             // Where the quoting service hangs, it is known soon enough that there is no proof.
-            let _ = timeout(RETRY, self.walk(Mode::V1, |provider| provider.prove())).await;
+            let _ = timeout(RETRY, self.walk(Quoting::Always, |provider| provider.prove())).await;
         }
         self.provider.states()
     }

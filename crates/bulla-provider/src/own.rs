@@ -44,7 +44,7 @@ pub(crate) struct Proof {
     pub(crate) statement: Statement,
     /// The machine that guests have to be on.
     pub(crate) platform: Platform,
-    valid_until: u64,
+    pub(crate) valid_until: u64,
 }
 
 impl Own {

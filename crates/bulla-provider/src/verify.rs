@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulla_attest::collateral::{Bundle, FloorMemory, Minimum, Status, Store};
+use bulla_attest::collateral::{Bundle, Floor, FloorMemory, Minimum, Status, Store};
 use bulla_attest::{
     Claims, CollateralId, Error, IntelCollateralId, IntelPlatform, Remote, TeeKind, TrustAnchor, Verifier,
 };
@@ -64,8 +64,7 @@ impl Sources {
     }
 
     /// What collateral may not be older than.
-    #[cfg(test)]
-    pub(crate) fn floor(&self) -> Arc<bulla_attest::collateral::Floor> {
+    pub(crate) fn floor(&self) -> Arc<Floor> {
         self.store.floor()
     }
 
@@ -106,6 +105,11 @@ impl Judge {
     /// As [`Sources::now`].
     pub(crate) fn now(&self) -> Result<u64, Refusal> {
         self.sources.now()
+    }
+
+    /// What collateral has to be at least, at this moment.
+    pub(crate) fn floor(&self) -> Arc<Floor> {
+        self.sources.floor()
     }
 
     /// What a guest's quote says, if it is genuine and the policy accepts it. `id` is what [`CollateralId::of_quote`] read

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use bulla_protocol::Code;
 
-use crate::audit::Mode;
 use crate::refusal::Refusal;
 
 /// The most walks of a lane at once: they compute, so more than processors would only cost memory.
@@ -37,29 +36,38 @@ pub fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// Runs walks, a few at a time, and those of each protocol in a lane of its own: every legacy answer needs a quote, so where the
-/// quoting service hangs, v1, which needs one only now and then, goes on (R53, B43).
+/// Runs walks, a few at a time, and those that need a quote in a lane of their own: where the quoting service hangs, all others,
+/// which need one only now and then, go on (R53, B43).
 pub(crate) struct Work {
-    legacy: Lane,
-    v1: Lane,
+    quoting: Lane,
+    others: Lane,
+}
+
+/// Whether each walk of a kind needs a quote of the provider's own.
+#[derive(Clone, Copy)]
+pub(crate) enum Quoting {
+    /// Legacy answers, and beginnings of sessions.
+    Always,
+    /// The others.
+    Seldom,
 }
 
 impl Work {
     /// Starts the threads, which end with this.
     pub(crate) fn new() -> io::Result<Self> {
         let walks = available_parallelism().map_or(1, NonZero::get).min(WALKS_MAX);
-        Ok(Self { legacy: Lane::new(walks)?, v1: Lane::new(walks)? })
+        Ok(Self { quoting: Lane::new(walks)?, others: Lane::new(walks)? })
     }
 
     /// Runs `walk` off the asynchronous threads. If its caller gives up, it still ends, and only then makes room.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        mode: Mode,
+        quoting: Quoting,
         walk: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let lane = match mode {
-            Mode::Legacy => &self.legacy,
-            Mode::V1 => &self.v1,
+        let lane = match quoting {
+            Quoting::Always => &self.quoting,
+            Quoting::Seldom => &self.others,
         };
         let (sender, outcome) = oneshot::channel();
         // What the walk holds is gone before its outcome is known: whoever waits for it may be the last.
@@ -143,7 +151,7 @@ mod tests {
     /// R48, R53: what hangs in one lane fills that lane and no more, and goes on when it no longer hangs.
     #[tokio::test]
     async fn a_lane_that_hangs_is_full_and_the_other_is_not() {
-        let work = Arc::new(Work { legacy: Lane::new(1).unwrap(), v1: Lane::new(1).unwrap() });
+        let work = Arc::new(Work { quoting: Lane::new(1).unwrap(), others: Lane::new(1).unwrap() });
         let (gate, closed) = mpsc::channel::<()>();
         let closed = Arc::new(Mutex::new(closed));
         let (started, mut first) = oneshot::channel();
@@ -157,30 +165,30 @@ mod tests {
                     let _ = closed.lock().unwrap().recv();
                     Ok(())
                 };
-                work.run(Mode::Legacy, walk).await
+                work.run(Quoting::Always, walk).await
             }));
             tokio::task::yield_now().await;
             if hanging.len() == 1 {
                 (&mut first).await.unwrap();
             }
         }
-        assert_eq!(work.run(Mode::Legacy, || Ok(())).await.unwrap_err().code, Code::Busy);
-        assert_eq!(work.run(Mode::V1, || Ok(7)).await, Ok(7));
+        assert_eq!(work.run(Quoting::Always, || Ok(())).await.unwrap_err().code, Code::Busy);
+        assert_eq!(work.run(Quoting::Seldom, || Ok(7)).await, Ok(7));
         drop(gate);
         for walk in hanging {
             assert_eq!(walk.await.unwrap(), Ok(()));
         }
-        assert_eq!(work.run(Mode::Legacy, || Ok(7)).await, Ok(7));
+        assert_eq!(work.run(Quoting::Always, || Ok(7)).await, Ok(7));
     }
 
     /// R53: a defect in a walk costs its request, and not the thread.
     #[tokio::test]
     async fn a_walk_that_panics_is_refused_and_the_lane_goes_on() {
-        let work = Work { legacy: Lane::new(1).unwrap(), v1: Lane::new(1).unwrap() };
+        let work = Work { quoting: Lane::new(1).unwrap(), others: Lane::new(1).unwrap() };
         for _ in 0..3 {
-            let refused: Result<(), _> = work.run(Mode::V1, || panic!("a defect")).await;
+            let refused: Result<(), _> = work.run(Quoting::Seldom, || panic!("a defect")).await;
             assert_eq!(refused.unwrap_err().cause, "internal.walk_ended");
-            assert_eq!(work.run(Mode::V1, || Ok(7)).await, Ok(7));
+            assert_eq!(work.run(Quoting::Seldom, || Ok(7)).await, Ok(7));
         }
     }
 
@@ -195,7 +203,7 @@ mod tests {
                 let _ = &holds;
                 Ok(())
             };
-            work.run(Mode::V1, walk).await.unwrap();
+            work.run(Quoting::Seldom, walk).await.unwrap();
             assert_eq!(Arc::strong_count(&held), 1);
         }
     }

@@ -9,16 +9,18 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulla_attest::TlsSide;
 use bulla_crypto::{Secret, SigningKey};
 use bulla_protocol::v1::{
-    Algorithm, Answer, Binding, Challenge, Custody, FutureKey, Order, PublicKey, Recipient, Recovery,
-    Register, Selector, Statement,
+    Algorithm, Answer, Binding, Challenge, Custody, EvidenceKind, FutureKey, Order, PublicKey, Recipient,
+    Recovery, Register, Selector, SessionAnswer, SessionOrder, SessionRequest, Statement,
 };
 use bulla_protocol::{Code, Descriptor, Problem, Signed};
 use bulla_sim::TdDescription;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
+use support::tls::{config, connect_tls};
 use support::{Client, Http, Site};
 
 const DOCUMENT: &str = include_str!("../../../docs/spec/openapi.yaml");
@@ -223,6 +225,53 @@ fn orders_agree() {
     for count in [0, 1, 256, 257] {
         let (described, order) = (fits(&document, &reference("Order"), &many(count)), many(count));
         assert_eq!(described, Order::from_json(&serde_json::to_vec(&order).unwrap()).is_ok(), "{count}");
+    }
+}
+
+#[test]
+fn sessions_agree() {
+    let site = Site::new();
+    let running = site.start();
+    let tls = connect_tls(running.https, &config());
+    let label = TlsSide::Client.exporter_label().as_bytes();
+    let exporter = Secret::new(tls.conn.export_keying_material([0; 32], label, None).unwrap());
+    let data = TlsSide::Client.report_data(&exporter);
+    let evidence = site.machine().td_quote(&TdDescription::default_guest(), data.as_bytes()).unwrap();
+    let mut http = Http::over(tls);
+    let order = SessionOrder { version: 1, kind: EvidenceKind::TdxQuote, evidence };
+    agree("SessionOrder", &json_of(&order), |json| SessionOrder::from_json(json).is_ok());
+    let document = document();
+    let answer: Value = http.post("/v1/session", &serde_json::to_vec(&order).unwrap()).unwrap();
+    assert!(
+        fits(&document, &reference("SessionAnswer"), &answer)
+            && reads::<SessionAnswer>(&serde_json::to_vec(&answer).unwrap())
+    );
+
+    let key = SigningKey::from_seed(Secret::new([1; 32]));
+    let descriptor = Descriptor::new("a", 1, &[key.verifying_key()]).unwrap();
+    let mut manifest = Signed::new(&descriptor, "text");
+    manifest.sign(bulla_protocol::DocumentRole::Manifest, &key).unwrap();
+    let mut request = SessionRequest {
+        binding: Binding::Measurement,
+        root_id: running.identity.root_id,
+        instance: Some("one".into()),
+        manifest: Some(manifest),
+        keys: vec![Selector {
+            path: "a".into(),
+            purpose: "b".into(),
+            algorithm: Algorithm::HkdfSha384,
+            length: 16,
+        }],
+    };
+    let owner = Binding::Owner { owner: [1; 32], product: "wallet".into(), svn: 1 };
+    for binding in [owner, Binding::Registers { name: "app".into(), version: 1 }, Binding::Measurement] {
+        request.binding = binding;
+        agree("SessionRequest", &json_of(&request), |json| SessionRequest::from_json(json).is_ok());
+    }
+    for count in [1, 256] {
+        request.keys = vec![Selector { length: 64, ..request.keys[0].clone() }; count];
+        let keys: Value = http.post("/v1/session/keys", &serde_json::to_vec(&request).unwrap()).unwrap();
+        assert!(fits(&document, &reference("SessionKeys"), &keys));
     }
 }
 

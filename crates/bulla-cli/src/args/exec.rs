@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, ValueHint};
 
-use super::{Demands, Guest};
-use crate::command::exec::KeyOption;
+use super::{Demands, Guest, KeyTerms};
+use crate::command::exec::{KeyOption, RequestOption};
 
 #[derive(Debug, Group)]
 #[command(after_help = "\
@@ -19,6 +19,13 @@ pub(crate) struct Exec {
     /// file has, and for the role `data`, unless --name and --role say otherwise
     #[arg(long, value_name = "RING[:ID][=FORM]")]
     pub(crate) key: Vec<KeyOption>,
+
+    /// A key from the provider, written down in FORM; all are asked for at once. Their numbers follow those of --key
+    #[arg(long, value_name = "PATH:PURPOSE[,ALGORITHM[,LENGTH]][=FORM]", requires = "provider")]
+    pub(crate) request: Vec<RequestOption>,
+
+    #[command(flatten)]
+    pub(crate) asked: KeyTerms,
 
     /// What the keys of all rings belong to; each file's name without its ending if not given
     #[arg(long)]

@@ -4,15 +4,21 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, ValueHint};
 
+use super::Entitled;
+
 /// A key provider, where the machine is a TDX guest.
 #[derive(Debug, Group)]
 pub(crate) struct Guest {
-    /// The key provider of this TDX guest, which has no sealing key of its own
-    #[arg(long, value_name = "URL", requires = "provider_id")]
+    /// The key provider of this TDX guest, which has no sealing key of its own: http://HOST:PORT, https://HOST:PORT, unix:PATH or
+    /// vsock:CID:PORT
+    #[arg(long, value_name = "ADDRESS")]
     pub(crate) provider: Option<String>,
 
     #[command(flatten)]
     pub(crate) pin: OptionalPin,
+
+    #[command(flatten)]
+    pub(crate) entitled: Entitled,
 }
 
 #[derive(Debug, Group)]
@@ -20,6 +26,14 @@ pub(crate) struct OptionalPin {
     /// The provider's measurement (MRENCLAVE), 64 hexadecimal digits, as `bulla provider serve` prints it
     #[arg(long, value_name = "HEX")]
     pub(crate) provider_id: Option<String>,
+
+    /// Instead of one measurement, every release of a product by this signer (MRSIGNER) since a security version
+    #[arg(long, value_name = "HEX,product=N,svn=N", conflicts_with = "provider_id")]
+    pub(crate) provider_signer: Option<String>,
+
+    /// The root that the provider's new keys have to come from, 32 hexadecimal digits; any of its roots if it is not given
+    #[arg(long, value_name = "HEX")]
+    pub(crate) provider_root: Option<String>,
 
     /// The hash of the provider authority's key, 64 hexadecimal digits; on a simulated machine the development authority
     /// is expected if it is not given
@@ -31,8 +45,9 @@ pub(crate) struct OptionalPin {
 #[derive(Debug, Group)]
 pub(crate) struct NewOpeners {
     /// What the machine's key is bound to: `measurement` (exactly this program), `signer:product=N,svn=N,label=TEXT` (later
-    /// versions too) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them)
-    #[arg(long, value_name = "POLICY", default_value = "measurement")]
+    /// versions too) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them); of a guest with a key provider
+    /// `measurement`, `owner:HEX,product=NAME,svn=N` (every image that the owner entitles) or `register-policy:NAME,version=N`
+    #[arg(long, visible_alias = "binding", value_name = "POLICY", default_value = "measurement")]
     pub(crate) policy: String,
 
     /// Open for this recipient too, given as text or as a file with it

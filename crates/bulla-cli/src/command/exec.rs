@@ -1,10 +1,11 @@
 //! `bulla exec`: runs a command with keys, and no argument, environment variable or file on a disk ever holds one (R89).
 //!
 //! ```text
-//! bulla exec [--key RING[:ID][=FORM]]... [--luks DEVICE]... -- COMMAND [ARGUMENT]...
+//! bulla exec [--key RING[:ID][=FORM]]... [--request KEY[=FORM]]... [--luks DEVICE]... -- COMMAND [ARGUMENT]...
 //! ```
 //!
-//! `--key` takes a key out of a ring, the one whose generation or id is ID, or else the newest, and writes it down in a [`Form`]. `--luks` reads
+//! `--key` takes a key out of a ring, the one whose generation or id is ID, or else the newest, and writes it down in a [`Form`].
+//! `--request` asks a TDX guest's key provider for a key, which then is one more `--key`. `--luks` reads
 //! and judges the header of a LUKS2 volume ([`bulla::luks`]). Placeholders in the arguments, alone or as a part of one, say
 //! where the command is to find them:
 //!
@@ -43,7 +44,7 @@ use bulla_crypto::{Class, SecretBytes};
 
 use crate::failure::Failure;
 
-pub(crate) use form::KeyOption;
+pub(crate) use form::{KeyOption, RequestOption};
 
 /// What an option gives to the command.
 pub(crate) struct Handover {
@@ -52,7 +53,7 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
-    /// A key in its form, from the next `--key`.
+    /// A key in its form, from the next `--key` or `--request`.
     pub(crate) fn key(content: SecretBytes) -> Self {
         Self { option: Kind::Key, content }
     }

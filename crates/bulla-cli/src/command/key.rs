@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Exec, Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
 use crate::command::exec::{self, Handover};
+use crate::command::request;
 use crate::command::seal::is_for_machines_only;
 use crate::failure::Failure;
 use crate::openers::{self, Openers};
@@ -36,6 +37,10 @@ pub(crate) fn exec(machine: Option<&str>, options: &Exec) -> Result<(), Failure>
             let ring = ring.map_err(|error| Failure::from(error).about(&key.ring))?;
             handovers.push(Handover::key(key.written(&ring)?));
         }
+    }
+    let requested = request::for_command(machine, options)?;
+    for (option, key) in options.request.iter().zip(requested) {
+        handovers.push(Handover::key(option.form.render(&[(1, key.expose())])?));
     }
     for volume in &options.luks {
         let judged = Volume::read(files::input(Some(volume))?);

@@ -25,10 +25,12 @@ use bulla_protocol::{BODY_MAX, Code, Problem};
 
 use super::Service;
 use super::places::{ARRIVAL, Body, PIECE, Seat, WRITING};
+use super::session::{self, Attested};
 use crate::admin::{live, ready};
 use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
+use crate::work::Quoting;
 
 /// The most that a request's head may have, in bytes, and what hyper may buffer for a connection.
 const BUFFER: usize = 16 * 1024;
@@ -38,10 +40,12 @@ pub(super) async fn speak(
     service: &Arc<Service>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     seat: &Arc<Seat>,
+    attested: Attested,
 ) {
     let router = router(Arc::clone(service));
     let answer = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(seat));
+        request.extensions_mut().insert(attested.clone());
         let answering = match service.admitted(seat.peer) {
             Ok(()) => Ok(router.clone().oneshot(request.map(HttpBody::new))),
             Err(refusal) => Err(refusal),
@@ -69,6 +73,8 @@ fn router(service: Arc<Service>) -> Router {
         .route("/v1/challenge", get(challenge))
         .route("/v1/keys", post(keys))
         .route("/v1/public-key", post(public_key))
+        .route("/v1/session", post(session::open))
+        .route("/v1/session/keys", post(session::keys))
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .fallback(nothing)
@@ -76,11 +82,11 @@ fn router(service: Arc<Service>) -> Router {
         .with_state(service)
 }
 
-type Here = State<Arc<Service>>;
-type Seated = Extension<Arc<Seat>>;
+pub(super) type Here = State<Arc<Service>>;
+pub(super) type Seated = Extension<Arc<Seat>>;
 
 async fn statement(State(service): Here, Extension(seat): Seated) -> Response {
-    let asked = service.walk(Mode::V1, |provider| provider.statement());
+    let asked = service.walk(Quoting::Seldom, |provider| provider.statement());
     respond::<Statement>(&service, &seat, &Mode::V1.into(), asked).await
 }
 
@@ -99,7 +105,7 @@ async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> 
     };
     let subject = Subject::order(&order);
     let answered = async {
-        let (answer, ticket) = service.walk(Mode::V1, move |provider| provider.answer(&order)).await?;
+        let (answer, ticket) = service.walk(Quoting::Seldom, move |provider| provider.answer(&order)).await?;
         // Not a byte leaves before the release is on the disk (R100).
         ticket.durable().await?;
         Ok(answer)
@@ -113,7 +119,7 @@ async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBod
         Ok(wanted) => wanted,
         Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let answered = service.walk(Mode::V1, move |provider| provider.public_key(&wanted));
+    let answered = service.walk(Quoting::Seldom, move |provider| provider.public_key(&wanted));
     respond::<PublicKey>(&service, &seat, &Mode::V1.into(), answered).await
 }
 
@@ -122,7 +128,7 @@ async fn nothing(State(service): Here) -> Response {
 }
 
 /// Answers a complete request; the connection does not give way meanwhile.
-async fn respond<T: serde::Serialize>(
+pub(super) async fn respond<T: serde::Serialize>(
     service: &Service,
     seat: &Seat,
     subject: &Subject,
@@ -156,7 +162,7 @@ async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<Order, 
 }
 
 /// The body, in time.
-async fn received<'a>(seat: &'a Seat, body: HttpBody) -> Result<Body<'a>, Refusal> {
+pub(super) async fn received<'a>(seat: &'a Seat, body: HttpBody) -> Result<Body<'a>, Refusal> {
     seat.within(ARRIVAL + WRITING);
     timeout(ARRIVAL, whole(seat, body)).await.map_err(|_| Refusal::from(Code::Timeout))?
 }
@@ -180,7 +186,7 @@ async fn whole<'a>(seat: &'a Seat, mut body: HttpBody) -> Result<Body<'a>, Refus
     Ok(whole)
 }
 
-async fn problem(service: &Service, subject: &Subject, refusal: &Refusal) -> Response {
+pub(super) async fn problem(service: &Service, subject: &Subject, refusal: &Refusal) -> Response {
     service.refused(subject, refusal).await;
     let status =
         StatusCode::from_u16(refusal.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

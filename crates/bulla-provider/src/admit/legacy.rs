@@ -13,6 +13,7 @@ use super::places::{Body, PIECE, Seat, WRITING};
 use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
+use crate::work::Quoting;
 
 /// Answers one request.
 pub(super) async fn speak(service: &Arc<Service>, mut stream: TcpStream, seat: &Seat) {
@@ -60,7 +61,7 @@ async fn answer(
     let _begun = service.begin(Mode::Legacy)?;
     *subject = Subject::quote(&quote);
     let (response, ticket) =
-        service.walk(Mode::Legacy, move |provider| provider.answer_legacy(&quote)).await?;
+        service.walk(Quoting::Always, move |provider| provider.answer_legacy(&quote)).await?;
     // Not a byte leaves before the release is on the disk (R100).
     ticket.durable().await?;
     Ok(response)

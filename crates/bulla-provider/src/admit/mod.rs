@@ -4,6 +4,7 @@ mod http;
 mod legacy;
 mod listen;
 mod places;
+mod session;
 mod tls;
 pub(crate) mod unix;
 mod vsock;
@@ -19,13 +20,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use bulla_protocol::Code;
 
-use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
-use crate::work::Work;
+use crate::work::{Quoting, Work};
 use crate::{Error, Provider, admin};
 use listen::Connection;
 use places::{Places, Seat};
+use session::Attested;
 
 pub use listen::Listeners;
 
@@ -132,11 +133,11 @@ impl Service {
     /// Runs one walk off the asynchronous threads.
     pub(crate) async fn walk<T: Send + 'static>(
         self: &Arc<Self>,
-        mode: Mode,
+        quoting: Quoting,
         walk: impl FnOnce(&Provider) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let service = Arc::clone(self);
-        self.work.run(mode, move || walk(&service.provider)).await
+        self.work.run(quoting, move || walk(&service.provider)).await
     }
 
     /// Counts and records a refusal, and waits for its line if it gets one.
@@ -155,11 +156,14 @@ async fn attend(service: Arc<Service>, connection: Connection, seat: Arc<Seat>) 
     let speaking = async {
         match connection {
             Connection::Legacy(stream) => legacy::speak(&service, stream, &seat).await,
-            Connection::Http(stream) => http::speak(&service, stream, &seat).await,
-            Connection::Local(stream) => http::speak(&service, stream, &seat).await,
+            Connection::Http(stream) => http::speak(&service, stream, &seat, Attested::none()).await,
+            Connection::Local(stream) => http::speak(&service, stream, &seat, Attested::none()).await,
             // Within the time for a first request, as everything before it.
             Connection::Https(handshake) => match handshake.await {
-                Ok(stream) => http::speak(&service, stream, &seat).await,
+                Ok(stream) => {
+                    let attested = Attested::over(stream.get_ref().1);
+                    http::speak(&service, stream, &seat, attested).await;
+                }
                 Err(_) => {
                     service.refused(&mode.into(), &Refusal::new(Code::Malformed, "malformed.tls")).await;
                 }

@@ -21,7 +21,7 @@ use std::thread::{self, JoinHandle};
 
 use bulla_crypto::{SigningKey, sha256};
 use bulla_protocol::Code;
-use bulla_protocol::v1::{Binding, Order, Selector, Statement};
+use bulla_protocol::v1::{Binding, Order, Selector, SessionRequest, Statement};
 
 use crate::Error;
 use crate::audit::{Entry, Event, Mode, Position, Refused, Released, Stated, compose};
@@ -118,6 +118,21 @@ impl Subject {
         }
     }
 
+    /// Of a request in a session.
+    pub(crate) fn session(request: &SessionRequest) -> Self {
+        let key = request.keys.first();
+        Self {
+            path: key.map(|key| key.path.clone()),
+            purpose: key.map(|key| key.purpose.clone()),
+            ..Self::from(Mode::V1)
+        }
+    }
+
+    /// Of evidence for a session.
+    pub(crate) fn evidence(evidence: &[u8]) -> Self {
+        Self { evidence: Some(sha256(&[evidence])), ..Self::from(Mode::V1) }
+    }
+
     /// Of a legacy request.
     pub(crate) fn quote(quote: &[u8]) -> Self {
         Self { evidence: Some(sha256(&[quote])), ..Self::from(Mode::Legacy) }
@@ -199,7 +214,7 @@ impl Record {
         let policy = &regime.policy;
         let entry = Entry::Released(Released {
             mode: asked.mode,
-            evidence: hex::encode(sha256(&[asked.evidence])),
+            evidence: hex::encode(asked.evidence),
             binding: asked.binding,
             instance: asked.instance.map(Into::into),
             keys: asked.keys.to_vec(),
@@ -279,7 +294,8 @@ impl Drop for Record {
 pub(crate) struct Asked<'a> {
     pub(crate) mode: Mode,
     /// The evidence as it was sent.
-    pub(crate) evidence: &'a [u8],
+    /// SHA-256.
+    pub(crate) evidence: [u8; 32],
     pub(crate) binding: String,
     pub(crate) instance: Option<&'a str>,
     pub(crate) keys: &'a [Selector],
@@ -288,19 +304,34 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// A v1 order.
     pub(crate) fn order(order: &'a Order) -> Self {
-        let request = &order.request;
-        let binding = match &request.binding {
-            Binding::Registers { name, version } => format!("registers:{name}/{version}"),
-            Binding::Owner { owner, product, svn } => format!("owner:{}/{product}/{svn}", hex::encode(owner)),
-            other => other.kind().into(),
-        };
+        let (request, evidence) = (&order.request, sha256(&[&order.evidence]));
         let (instance, keys) = (request.instance.as_deref(), request.keys.as_slice());
-        Self { mode: Mode::V1, evidence: &order.evidence, binding, instance, keys }
+        Self { mode: Mode::V1, evidence, binding: named(&request.binding), instance, keys }
+    }
+
+    /// A request in a session, which this evidence has begun.
+    pub(crate) fn session(request: &'a SessionRequest, evidence: [u8; 32]) -> Self {
+        let (instance, keys) = (request.instance.as_deref(), request.keys.as_slice());
+        Self { mode: Mode::V1, evidence, binding: named(&request.binding), instance, keys }
     }
 
     /// A legacy request.
-    pub(crate) fn quote(quote: &'a [u8]) -> Self {
-        Self { mode: Mode::Legacy, evidence: quote, binding: "legacy".into(), instance: None, keys: &[] }
+    pub(crate) fn quote(quote: &[u8]) -> Self {
+        Self {
+            mode: Mode::Legacy,
+            evidence: sha256(&[quote]),
+            binding: "legacy".into(),
+            instance: None,
+            keys: &[],
+        }
+    }
+}
+
+fn named(binding: &Binding) -> String {
+    match binding {
+        Binding::Registers { name, version } => format!("registers:{name}/{version}"),
+        Binding::Owner { owner, product, svn } => format!("owner:{}/{product}/{svn}", hex::encode(owner)),
+        other => other.kind().into(),
     }
 }
 

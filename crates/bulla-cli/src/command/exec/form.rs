@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use bulla::Ring;
 use bulla_crypto::SecretBytes;
 
+use crate::args::KeyName;
 use crate::failure::Failure;
 
 /// The value of `--key`: `RING[:ID][=FORM]`.
@@ -23,6 +24,33 @@ pub(crate) struct KeyOption {
     pub(crate) which: Which,
     /// How to write it down.
     pub(crate) form: Form,
+}
+
+/// The value of `--request`: `PATH:PURPOSE[,ALGORITHM[,LENGTH]][=FORM]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RequestOption {
+    /// The key.
+    pub(crate) key: KeyName,
+    /// How to write it down.
+    pub(crate) form: Form,
+}
+
+impl FromStr for RequestOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // Neither a purpose nor what follows it has an equals sign, and a path may have one.
+        let end = text.rfind(':').unwrap_or_default();
+        let (name, form) =
+            match text.rfind('=').filter(|at| *at > end).and_then(|at| text.split_at_checked(at)) {
+                None => (text, Form::Raw),
+                Some((name, form)) => {
+                    let form = form.trim_start_matches('=');
+                    (name, Form::from_str(form, false).map_err(|_| unknown(form))?)
+                }
+            };
+        Ok(Self { key: name.parse()?, form })
+    }
 }
 
 /// What stands for ID.
@@ -206,6 +234,17 @@ mod tests {
         assert_eq!(written(Form::Mariadb, &[(1, &KEY[..31])]), Err("usage"));
         assert_eq!(written(Form::Raw, &[]), Err("usage"));
         assert_eq!(written(Form::Hex, &[(1, &KEY), (2, &KEY)]), Err("usage"), "never two keys as one");
+    }
+
+    #[test]
+    fn a_request_names_a_key_and_a_form() {
+        let option = |text: &str| text.parse::<RequestOption>();
+        let wanted = |key: &str, form| Ok(RequestOption { key: key.parse().unwrap(), form });
+        assert_eq!(option("app/db:disk"), wanted("app/db:disk", Form::Raw));
+        assert_eq!(option("a=b:disk,hkdf-sha384,48=hex"), wanted("a=b:disk,hkdf-sha384,48", Form::Hex));
+        assert_eq!(option("a=b:disk"), wanted("a=b:disk", Form::Raw));
+        assert!(option("a:disk=hexa").unwrap_err().contains("passphrase"));
+        assert!(option("a=hex").is_err());
     }
 
     #[test]

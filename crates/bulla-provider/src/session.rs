@@ -1,0 +1,160 @@
+//! Sessions: evidence once for a TLS connection, then keys inside it, as often as the policy allows (R42).
+//!
+//! What was judged when the session began is a snapshot. So it ends with the connection, with the regime that it began
+//! under, when collateral or its floor have moved on, and after the policy's bounds; and what depends on more than the
+//! snapshot, as a register policy with a boundary does, is not given in sessions.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+
+use bulla_attest::TlsSide;
+use bulla_attest::collateral::Floor;
+use bulla_crypto::{Secret, sha256};
+use bulla_protocol::v1::{Binding, SessionAnswer, SessionKeys, SessionOrder, SessionRequest};
+use bulla_protocol::{Code, Signed};
+use bulla_tee::{Identity, ReportData, TdxIdentity};
+
+use crate::answer::{evidence, root};
+use crate::derive::Source;
+use crate::own::Proof;
+use crate::record::{Asked, Ticket};
+use crate::refusal::Refusal;
+use crate::regime::Regime;
+use crate::{Provider, authorize};
+
+/// One TLS connection, as the evidence of its two sides names it. Taken after the handshake, from this end.
+#[derive(Clone)]
+pub(crate) struct Channel {
+    client: ReportData,
+    server: ReportData,
+}
+
+impl Channel {
+    /// `export` takes 32 bytes from TLS under a label.
+    pub(crate) fn of<E>(export: impl Fn(&str) -> Result<[u8; 32], E>) -> Result<Self, E> {
+        let data = |side: TlsSide| Ok(side.report_data(&Secret::new(export(side.exporter_label())?)));
+        Ok(Self { client: data(TlsSide::Client)?, server: data(TlsSide::Server)? })
+    }
+}
+
+/// What an attested connection may have.
+pub(crate) struct Session {
+    regime: Arc<Regime>,
+    proof: Arc<Proof>,
+    guest: TdxIdentity,
+    /// SHA-256 of the guest's evidence.
+    evidence: [u8; 32],
+    /// What collateral has to be at least, as it was when the evidence was judged.
+    floor: Arc<Floor>,
+    /// Until when the verdicts are good, in Unix seconds.
+    valid_until: u64,
+    /// Until when the policy allows it.
+    until: Instant,
+    /// How many keys it has given.
+    given: u32,
+    /// The last binding that was granted, and by which manifest: the next key asks for the same.
+    granted: Option<(Binding, Option<Signed>)>,
+}
+
+impl Provider {
+    /// Both sides' evidence for one connection. Blocks.
+    pub(crate) fn open_session(
+        &self,
+        order: &SessionOrder,
+        channel: &Channel,
+    ) -> Result<(Session, SessionAnswer), Refusal> {
+        let regime = self.regime();
+        let proof = regime.own.proof()?;
+        let mut floor = regime.judge.floor();
+        let mut claims = evidence(&regime, &proof, order.kind, &order.evidence)?;
+        // What was fetched to judge it can have raised the floor.
+        if !Arc::ptr_eq(&floor, &regime.judge.floor()) {
+            floor = regime.judge.floor();
+            claims = evidence(&regime, &proof, order.kind, &order.evidence)?;
+        }
+        if claims.report_data != *channel.client.as_bytes() {
+            return Err(Refusal::new(Code::BindingMismatch, "binding.tls_exporter"));
+        }
+        let Identity::Tdx(guest) = claims.identity else {
+            return Err(Refusal::new(Code::Unsupported, "evidence.not_tdx"));
+        };
+        let (own_quote, own) = regime.own.quote(&channel.server)?;
+        if !own.platform.same_machine(&proof.platform) {
+            return Err(regime.own.distrust("self.other_machine"));
+        }
+        let bounds = regime.policy.session;
+        let (expires_in, keys) = (bounds.seconds, bounds.keys);
+        let mut answer = SessionAnswer { quote: own_quote, expires_in, keys, signature: [0; 64] };
+        let signed = answer.signed(&channel.client, &channel.server, &order.evidence, &proof.statement);
+        answer.signature = regime.own.sign(&signed);
+        let session = Session {
+            guest: *guest,
+            evidence: sha256(&[&order.evidence]),
+            floor,
+            valid_until: claims.valid_until.min(own.valid_until).min(proof.valid_until),
+            until: Instant::now() + Duration::from_secs(expires_in.into()),
+            given: 0,
+            granted: None,
+            regime,
+            proof,
+        };
+        Ok((session, answer))
+    }
+}
+
+impl Session {
+    /// Keys for the guest of the session. They leave when the ticket is durable. It computes, and waits for nothing, so it
+    /// may be called where nothing blocks.
+    pub(crate) fn keys(
+        &mut self,
+        provider: &Provider,
+        request: &SessionRequest,
+    ) -> Result<(SessionKeys, Ticket), Refusal> {
+        let now = self.require_standing(provider, request.keys.len())?;
+        let (policy, root) = (&self.regime.policy, root(&self.regime, &request.root_id)?);
+        authorize::usage(policy, &request.binding, &request.keys, &self.guest, Some(self.given), now)?;
+        provider.operation.limits.identity(&self.guest, request.keys.len())?;
+        let asked = (&request.binding, &request.manifest);
+        let known = self.granted.as_ref().is_some_and(|(binding, manifest)| asked == (binding, manifest));
+        let bound = &match known {
+            true => authorize::bound_again(policy, &request.binding, &self.guest)?,
+            false => {
+                authorize::bound(policy, &request.binding, &self.guest, request.manifest.as_ref(), None)?
+            }
+        };
+        if !known {
+            self.granted = Some((request.binding.clone(), request.manifest.clone()));
+        }
+        let source =
+            Source { root, authority: &policy.authority, bound, instance: request.instance.as_deref() };
+        let keys = source.keys(&request.keys);
+        let asked = Asked::session(request, self.evidence);
+        let ticket = provider.record.release(&self.regime, root, asked, &self.proof.statement)?;
+        self.given += u32::try_from(request.keys.len()).unwrap_or(u32::MAX - self.given);
+        Ok((SessionKeys { keys, head: *ticket.head() }, ticket))
+    }
+
+    /// Whether everything still is as it was judged; the time, if so.
+    fn require_standing(&self, provider: &Provider, keys: usize) -> Result<u64, Refusal> {
+        let ended = |cause| Refusal::new(Code::SessionEnded, cause);
+        if !Arc::ptr_eq(&self.regime, &provider.regime()) {
+            return Err(ended("session.regime"));
+        }
+        if !Arc::ptr_eq(&self.floor, &self.regime.judge.floor()) {
+            return Err(ended("session.floor"));
+        }
+        let now = self.regime.judge.now()?;
+        if now >= self.valid_until {
+            return Err(ended("session.collateral"));
+        }
+        if Instant::now() >= self.until {
+            return Err(ended("session.time"));
+        }
+        let left = self.regime.policy.session.keys.saturating_sub(self.given);
+        if keys > left as usize {
+            return Err(ended("session.keys"));
+        }
+        Ok(now)
+    }
+}
