@@ -16,7 +16,9 @@ use bulla_attest::collateral::Bundle;
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
 use bulla_crypto::SigningKey;
 use bulla_protocol::{Code, Descriptor, DocumentRole, Signed};
-use bulla_provider::{CollateralSettings, Command, CommandDocument, Provider, Settings, Supervisor};
+use bulla_provider::{
+    CollateralSettings, Command, CommandDocument, Listeners, Provider, Settings, Supervisor,
+};
 use bulla_sim::TdDescription;
 use bulla_tee::{EvidenceKind, ReportData};
 use serde_json::{Value, json};
@@ -302,6 +304,58 @@ fn r85_a_command_is_for_one_process_and_once() {
     let running = site.start();
     refused(last, "before it was restarted");
     running.stop();
+}
+
+/// R85: under an authority with keys, a command is a document that enough of them have signed as a command.
+#[test]
+fn r85_commands_need_the_authoritys_signature() {
+    let site = Site::new();
+    let path = site.socket().with_file_name("policy.json");
+    let [one, two, other] = [(); 3].map(|()| SigningKey::generate().unwrap());
+    let authority = Descriptor::new("acme", 2, &[one.verifying_key(), two.verifying_key()]).unwrap();
+    let stranger = Descriptor::new("acme", 1, &[other.verifying_key()]).unwrap();
+    let signed = |by: &Descriptor, role, keys: &[&SigningKey], text: &str| {
+        let mut signed = Signed::new(by, text);
+        keys.iter().for_each(|key| signed.sign(role, key).unwrap());
+        signed
+    };
+    fs::write(&path, signed(&authority, DocumentRole::Policy, &[&one, &two], POLICY).to_json()).unwrap();
+    let settings = Settings { policy: Some(path), ..site.settings() };
+    let _running = Running::new(site.provider_with(&settings).unwrap(), &settings);
+    let operator = Operator(&site);
+    let document = operator.document(Command::Rotate { to: 2 });
+    let text = document.to_toml();
+    let give = |signed: Signed| operator.ask("POST", "/command", &signed.to_json()).0;
+
+    assert_eq!(operator.command(&document).0, 409, "nobody signed it");
+    let both = [&one, &two];
+    assert_eq!(give(signed(&authority, DocumentRole::Command, &[&one], &text)), 409, "one is not enough");
+    assert_eq!(give(signed(&authority, DocumentRole::Policy, &both, &text)), 409, "signed as a policy");
+    assert_eq!(give(signed(&stranger, DocumentRole::Command, &[&other], &text)), 409, "another authority");
+    let mut edited = signed(&authority, DocumentRole::Command, &both, &text);
+    edited.document = edited.document.replace("to = 2", "to = 3");
+    assert_eq!(give(edited), 409);
+    assert_eq!(operator.get("/status").1["roots"].as_array().unwrap().len(), 1);
+    // None of these has used the nonce up.
+    let good = signed(&authority, DocumentRole::Command, &both, &text);
+    assert_eq!(give(good.clone()), 200);
+    assert_eq!(operator.get("/status").1["roots"].as_array().unwrap().len(), 2);
+    assert_eq!(give(good), 409, "and it is obeyed once");
+    let log = fs::read_to_string(site.state_dir().join("audit.log")).unwrap();
+    let commands = log.matches("Rotate { to: 2 }").count();
+    assert_eq!(commands, 1, "what is obeyed is in the audit log, once");
+}
+
+/// R70, B33: where others can change the folder of the admin socket, there is no start.
+#[test]
+fn r70_the_admin_socket_is_not_put_where_others_can_replace_it() {
+    let site = Site::new();
+    let provider = site.provider().unwrap();
+    fs::set_permissions(site.state_dir(), fs::Permissions::from_mode(0o770)).unwrap();
+    let runtime = bulla_provider::runtime().unwrap();
+    let bound = runtime.block_on(Listeners::bind(&site.settings()));
+    assert_eq!(bound.err().unwrap().code(), "state.unsafe_place");
+    drop(provider);
 }
 
 /// The supervisor hears when it serves, reads its policy anew, lives and stops.

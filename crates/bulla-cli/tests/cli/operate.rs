@@ -57,6 +57,30 @@ fn roots_are_rotated_and_older_ones_refused() {
     bulla.run("provider submit not-signed --config provider.toml").fails(10, &[]);
 }
 
+/// R98, B45: the environment of the host changes nothing of what is said.
+#[test]
+fn r98_the_host_cannot_raise_the_level_of_the_log() {
+    let bulla = Bulla::with_host();
+    bulla.write("provider.toml", format!("{SETTINGS}[log]\nformat = \"json\"\n"));
+    let mut command = bulla.command("provider serve --config provider.toml");
+    for (name, value) in [
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+        ("BULLA_LOG", "trace"),
+        ("RUST_LIB_BACKTRACE", "1"),
+    ] {
+        command.env(name, value);
+    }
+    let mut provider = bulla.try_serve_as(command).unwrap();
+    bulla.run(&format!("{ASK} {}", provider.options())).ok();
+    bulla.run("provider reload --config provider.toml").ok();
+    provider.wait_for("read the policy anew");
+    let lines: Vec<serde_json::Value> =
+        provider.seen.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "read the policy anew"));
+    assert!(lines.iter().all(|line| ["INFO", "WARN", "ERROR"].contains(&line["level"].as_str().unwrap())));
+}
+
 /// SIGHUP reads the policy anew, and what cannot be read leaves what is in force.
 #[test]
 fn a_hangup_reloads_and_a_termination_ends_it() {

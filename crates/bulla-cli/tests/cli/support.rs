@@ -79,7 +79,11 @@ impl Bulla {
 
     /// Starts `bulla provider serve` and waits until it listens, or has ended.
     pub fn try_serve(&self, config: &str) -> Result<Serving, Ran> {
-        let mut command = self.command(&format!("provider serve --config {config}"));
+        self.try_serve_as(self.command(&format!("provider serve --config {config}")))
+    }
+
+    /// The same, by a command that was added to.
+    pub fn try_serve_as(&self, mut command: Command) -> Result<Serving, Ran> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Serving::of(command.spawn().unwrap())
     }
