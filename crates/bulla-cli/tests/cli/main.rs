@@ -26,6 +26,7 @@ mod origin;
 mod plan;
 mod progress;
 mod recipient;
+mod request;
 mod sealing;
 mod successor;
 mod successor_guest;
