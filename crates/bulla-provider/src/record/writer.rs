@@ -3,7 +3,8 @@
 use std::io;
 use std::mem;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bulla_crypto::SigningKey;
 
@@ -16,6 +17,10 @@ use crate::clock::host_time;
 
 /// How soon a log that could not be written is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+/// The longest that a batch waits for more.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// What a sync takes on a disk that is worth no waiting.
+const QUICK: Duration = Duration::from_micros(500);
 
 /// Lines that wait for the disk, and who waits for them.
 #[derive(Default)]
@@ -48,6 +53,8 @@ pub(super) struct Writer {
     reserve: bool,
     /// How long the file may become.
     full: u64,
+    /// How long the last sync took.
+    sync: Duration,
 }
 
 impl Writer {
@@ -58,7 +65,8 @@ impl Writer {
         calls: Box<dyn Calls>,
     ) -> Self {
         let full = shared.limits.file;
-        Self { shared, folder, key, calls, log: None, started: false, lost: 0, reserve: true, full }
+        let sync = Duration::ZERO;
+        Self { shared, folder, key, calls, log: None, started: false, lost: 0, reserve: true, full, sync }
     }
 
     /// Opens the log, if that is possible now.
@@ -87,6 +95,13 @@ impl Writer {
             let idle = |queue: &mut Queue| queue.batch.entries == 0 && !queue.closing;
             queue = shared.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
             let closing = queue.closing;
+            if self.sync > QUICK && !closing {
+                // Those who were just woken ask again at once. Without them, the next batch has only those who came during
+                // this one, and on a slow disk everybody waits for two.
+                drop(queue);
+                thread::sleep(PATIENCE.min(self.sync / 8));
+                queue = shared.queue();
+            }
             if closing {
                 queue.close();
             }
@@ -113,9 +128,11 @@ impl Writer {
             }
         }
         drop(queue);
+        let start = Instant::now();
         if let Err(error) = log.commit(self.calls.as_mut(), &batch.bytes) {
             return self.fail(&error, batch);
         }
+        self.sync = start.elapsed();
         batch.waiters.into_iter().for_each(Waiter::written);
         if full {
             self.full = self.shared.limits.file;
