@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::support::Bulla;
 
@@ -134,4 +134,36 @@ fn whoever_edits_the_log_is_found_out() {
     let ran = bulla.run(&format!("audit verify edited --head {head}")).fails(11, &["[audit.changed]"]);
     assert!(String::from_utf8(ran.stdout).unwrap().contains("cut off"));
     bulla.run(&format!("audit verify provider-state --head {head}")).ok();
+}
+
+/// R100, B34: a disk that is full in the middle of a line. No key leaves any more, the service goes on refusing, and gives
+/// keys again when there is space, on a chain that is whole.
+#[test]
+fn no_key_leaves_while_the_disk_is_full() {
+    let bulla = Bulla::with_host();
+    bulla.write("provider.toml", PROVIDER);
+    // No file may grow beyond 12 KiB; who tries is told, and not killed.
+    let mut command = std::process::Command::new("bash");
+    let serve = "trap '' XFSZ; ulimit -S -f 12; exec \"$0\" provider serve --config provider.toml";
+    command.args(["-c", serve]).arg(bulla.program()).current_dir(bulla.path(".")).env_remove("BULLA_MACHINE");
+    let provider = bulla.try_serve_as(command).unwrap();
+    let request =
+        format!("--machine sim-td:host request {} --path app/db --purpose disk", provider.options());
+    let mut keys = 0;
+    while bulla.run(&request).code == 0 {
+        keys += 1;
+        assert!(keys < 100, "the disk is full, and keys leave");
+    }
+    assert!(keys > 3);
+    assert_ne!(bulla.run(&request).code, 0);
+    let pid = Pid::from_raw(provider.process().try_into().unwrap()).unwrap();
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: None, maximum: None }).unwrap();
+    assert!((0..1000).any(|_| bulla.run(&request).code == 0), "there is space, and no key");
+    keys += 1;
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(provider.end(), Some(0));
+    let verdict = bulla.run("audit verify --json provider-state").json();
+    assert_eq!(verdict["recovered"].as_array().unwrap().len(), 1);
+    let released = bulla.run("audit show --released --json provider-state").text();
+    assert_eq!(released.lines().count(), keys, "one line for each key that left");
 }
