@@ -1,0 +1,41 @@
+//! Every backend does what every machine has to do, or says that it cannot: the same suite for all of them, each running
+//! its shipped code against a double at the hardware's own boundary. The table is in `docs/machines.md`.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, unreachable_pub)]
+
+use enclaves::Enclaves;
+use suite::{Capability, Row};
+
+mod enclaves;
+mod suite;
+
+const ROWS: &[Row] = &[Row {
+    name: "SGX",
+    ran: "`ENCLU`, answered by SIGILL",
+    cannot: &[],
+    bench: || Enclaves::boxed(|machine, identity| Box::new(machine.enclave(identity).unwrap())),
+}];
+
+fn row(name: &str) -> &'static Row {
+    ROWS.iter().find(|row| row.name == name).unwrap()
+}
+
+#[test]
+fn sgx() {
+    suite::conforms(row("SGX"));
+}
+
+/// A row that says less than its backend can is wrong too.
+#[test]
+#[should_panic(expected = "its row says no")]
+fn a_row_cannot_be_modest() {
+    let cannot = &[(Capability::Quote, "machine.unsupported", "")];
+    suite::conforms(&Row { cannot, ..*row("SGX") });
+}
+
+#[test]
+fn the_table_is_that_of_the_documentation() {
+    let docs = include_str!("../../../../docs/machines.md");
+    let tables = format!("{}\n{}", suite::table(ROWS), suite::legend());
+    let found = docs.split("<!-- conformance: bulla-sim -->\n").nth(1);
+    assert_eq!(found, Some(tables.as_str()), "put this into docs/machines.md:\n{tables}");
+}
