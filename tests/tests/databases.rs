@@ -1,4 +1,4 @@
-//! Real engines on keys of a ring: the examples, and a change of a key that is broken off at every step (R89, R93).
+//! Real engines on keys of a ring: a change of a key that is broken off at every step (R89, R93).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fs;
@@ -10,38 +10,6 @@ use support::Bulla;
 
 #[path = "../../crates/bulla-cli/tests/cli/support.rs"]
 mod support;
-
-#[test]
-fn example_sqlcipher() {
-    example("sqlcipher.sh");
-}
-
-#[test]
-fn example_mariadb() {
-    example("mariadb.sh");
-}
-
-#[test]
-fn example_luks() {
-    example("luks.sh");
-}
-
-#[test]
-fn example_password_file() {
-    example("password-file.sh");
-}
-
-/// Runs a script as its reader does, from another folder. It insists on everything itself.
-#[track_caller]
-fn example(name: &str) {
-    let bulla = Bulla::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
-    let mut command = Command::new(script);
-    command.env("BULLA", bulla.program()).env_remove("BULLA_MACHINE").current_dir(bulla.path("."));
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    assert!(bulla.names(".").is_empty(), "it leaves nothing behind");
-}
 
 /// SQLCipher 3, the Debian command.
 #[test]
