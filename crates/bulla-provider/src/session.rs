@@ -16,6 +16,7 @@ use bulla_protocol::{Code, Signed};
 use bulla_tee::{Identity, ReportData, TdxIdentity};
 
 use crate::answer::{evidence, root};
+use crate::audit::Mode;
 use crate::derive::Source;
 use crate::own::Proof;
 use crate::record::{Asked, Ticket};
@@ -131,6 +132,7 @@ impl Session {
         let keys = source.keys(&request.keys);
         let asked = Asked::session(request, self.evidence);
         let ticket = provider.record.release(&self.regime, root, asked, &self.proof.statement)?;
+        provider.operation.metrics.released(Mode::V1, request.keys.len());
         self.given += u32::try_from(request.keys.len()).unwrap_or(u32::MAX - self.given);
         Ok((SessionKeys { keys, head: *ticket.head() }, ticket))
     }

@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -89,6 +90,26 @@ fn a_session_gives_the_keys_of_its_guest() {
         audit.iter().filter(of).map(|line| line["evidence"].clone()).collect::<Vec<_>>()
     };
     assert!(evidence(1).contains(&evidence(256)[0]));
+}
+
+/// R48: a session has the quota of its guest and no other, and what it gives is counted.
+#[test]
+fn r48_a_session_has_the_quota_of_its_guest() {
+    let site = Site::new();
+    let settings = site.settings_with("[limits]\nidentity = { per_minute = 1, burst = 3 }\n");
+    let running = Running::new(site.provider_with(&settings).unwrap(), &settings);
+    let client = client(&site, &running);
+    let mut session = client.session().unwrap();
+    let two = Wanted::all(vec![selector("a"), selector("b")]).unwrap();
+    assert!(session.keys(&two).is_ok());
+    let mut session = client.session().unwrap();
+    assert!(session.keys(&disk()).is_ok());
+    assert!(session.keys(&disk()).is_err(), "the quota is the guest's, not the session's");
+    let admin = UnixStream::connect(site.state_dir().join("admin.sock")).unwrap();
+    let metrics = Http::over(admin).raw("GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", b"").2;
+    let metrics = String::from_utf8(metrics).unwrap();
+    assert!(metrics.contains("bulla_provider_releases_total{protocol=\"v1\"} 3\n"), "{metrics}");
+    assert!(metrics.contains("code=\"quota\""));
 }
 
 #[test]
