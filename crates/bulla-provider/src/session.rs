@@ -46,16 +46,52 @@ pub(crate) struct Session {
     guest: TdxIdentity,
     /// SHA-256 of the guest's evidence.
     evidence: [u8; 32],
-    /// What collateral has to be at least, as it was when the evidence was judged.
+    bounds: Bounds,
+    /// How many keys it has given.
+    given: u32,
+    /// The last binding that was granted, and by which manifest: the next key asks for the same.
+    granted: Option<(Binding, Option<Signed>)>,
+}
+
+/// How far a session goes.
+struct Bounds {
+    /// The regime that it began under.
+    regime: u64,
+    /// What collateral had to be at least when the evidence was judged.
     floor: Arc<Floor>,
     /// Until when the verdicts are good, in Unix seconds.
     valid_until: u64,
     /// Until when the policy allows it.
     until: Instant,
-    /// How many keys it has given.
-    given: u32,
-    /// The last binding that was granted, and by which manifest: the next key asks for the same.
-    granted: Option<(Binding, Option<Signed>)>,
+    /// How many keys the policy allows.
+    keys: u32,
+}
+
+/// What a session may have gone beyond.
+struct Moment {
+    regime: u64,
+    floor: Arc<Floor>,
+    /// Unix seconds, as far as the host's clock is believed.
+    unix: u64,
+    now: Instant,
+    /// With those that are wanted.
+    keys: usize,
+}
+
+impl Bounds {
+    fn hold(&self, at: &Moment) -> Result<(), Refusal> {
+        let beyond = [
+            (at.regime != self.regime, "session.regime"),
+            (!Arc::ptr_eq(&at.floor, &self.floor), "session.floor"),
+            (at.unix >= self.valid_until, "session.collateral"),
+            (at.now >= self.until, "session.time"),
+            (at.keys > self.keys as usize, "session.keys"),
+        ];
+        match beyond.into_iter().find(|(beyond, _)| *beyond) {
+            Some((_, cause)) => Err(Refusal::new(Code::SessionEnded, cause)),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Provider {
@@ -92,9 +128,13 @@ impl Provider {
         let session = Session {
             guest: *guest,
             evidence: sha256(&[&order.evidence]),
-            floor,
-            valid_until: claims.valid_until.min(own.valid_until).min(proof.valid_until),
-            until: Instant::now() + Duration::from_secs(expires_in.into()),
+            bounds: Bounds {
+                regime: regime.number,
+                floor,
+                valid_until: claims.valid_until.min(own.valid_until).min(proof.valid_until),
+                until: Instant::now() + Duration::from_secs(expires_in.into()),
+                keys,
+            },
             given: 0,
             granted: None,
             regime,
@@ -139,24 +179,58 @@ impl Session {
 
     /// Whether everything still is as it was judged; the time, if so.
     fn require_standing(&self, provider: &Provider, keys: usize) -> Result<u64, Refusal> {
-        let ended = |cause| Refusal::new(Code::SessionEnded, cause);
-        if !Arc::ptr_eq(&self.regime, &provider.regime()) {
-            return Err(ended("session.regime"));
-        }
-        if !Arc::ptr_eq(&self.floor, &self.regime.judge.floor()) {
-            return Err(ended("session.floor"));
-        }
-        let now = self.regime.judge.now()?;
-        if now >= self.valid_until {
-            return Err(ended("session.collateral"));
-        }
-        if Instant::now() >= self.until {
-            return Err(ended("session.time"));
-        }
-        let left = self.regime.policy.session.keys.saturating_sub(self.given);
-        if keys > left as usize {
-            return Err(ended("session.keys"));
-        }
-        Ok(now)
+        let regime = provider.regime();
+        let unix = regime.judge.now()?;
+        let keys = keys.saturating_add(self.given as usize);
+        let (number, floor) = (regime.number, regime.judge.floor());
+        self.bounds.hold(&Moment { regime: number, floor, unix, now: Instant::now(), keys })?;
+        Ok(unix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bulla_attest::collateral::{Minimum, Store};
+    use bulla_attest::{TrustAnchor, Verifier};
+
+    use super::*;
+
+    fn floor() -> Arc<Floor> {
+        let anchor = TrustAnchor::intel();
+        let minimum = Minimum::release(&anchor);
+        Store::in_memory(Verifier::new(anchor), minimum).floor()
+    }
+
+    /// R42, R81: what was judged is a snapshot, and every change of what it was judged by ends the session, to the second and
+    /// to the key.
+    #[test]
+    fn r42_a_session_goes_no_further_than_its_bounds() {
+        let (known, start) = (floor(), Instant::now());
+        let bounds = Bounds {
+            regime: 7,
+            floor: Arc::clone(&known),
+            valid_until: 1_000,
+            until: start + Duration::from_secs(60),
+            keys: 100,
+        };
+        type Edit = fn(&mut Moment);
+        let cause = |edit: Edit| {
+            let now = start + Duration::from_secs(59);
+            let mut at = Moment { regime: 7, floor: Arc::clone(&known), unix: 999, now, keys: 100 };
+            edit(&mut at);
+            bounds.hold(&at).map_or_else(
+                |refusal| {
+                    assert_eq!(refusal.code, Code::SessionEnded);
+                    refusal.cause
+                },
+                |()| "holds",
+            )
+        };
+        assert_eq!(cause(|_| {}), "holds");
+        assert_eq!(cause(|at| at.regime = 8), "session.regime");
+        assert_eq!(cause(|at| at.floor = floor()), "session.floor");
+        assert_eq!(cause(|at| at.unix = 1_000), "session.collateral");
+        assert_eq!(cause(|at| at.now += Duration::from_secs(1)), "session.time");
+        assert_eq!(cause(|at| at.keys = 101), "session.keys");
     }
 }

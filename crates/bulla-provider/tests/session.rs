@@ -426,3 +426,115 @@ fn r81_a_session_ends_with_the_provider() {
     let after = client(&site, &running);
     assert!(after.session().unwrap().keys(&disk()).unwrap().into_first().ct_eq(&key));
 }
+
+const POLICY: &str = "version = 1\nname = \"trial\"\nsimulated = true\ncustody = \"hardware\"\n";
+
+/// A connection with a session of the default guest.
+fn with_session(site: &Site, running: &Running) -> Http {
+    let tls = connect_tls(running.https, &config());
+    let evidence = evidence(&site.machine(), &tls.conn);
+    let mut http = Http::over(tls);
+    open(&mut http, evidence).unwrap();
+    http
+}
+
+/// The bounds of the policy: the answer names them, and so many keys are given, single or in batches.
+#[test]
+fn r42_a_session_ends_after_its_keys() {
+    let site = Site::new();
+    let running = site.start_under(&format!("{POLICY}[session]\nseconds = 77\nkeys = 5\n"));
+    let tls = connect_tls(running.https, &config());
+    let quote = evidence(&site.machine(), &tls.conn);
+    let mut http = Http::over(tls);
+    let answer = open(&mut http, quote.clone()).unwrap();
+    assert_eq!((answer.expires_in, answer.keys), (77, 5));
+    let root = running.identity.root_id;
+    assert!(ask(&mut http, root, vec![selector("a"); 4]).is_ok());
+    assert!(ask(&mut http, root, vec![selector("a")]).is_ok());
+    assert_eq!(ask(&mut http, root, vec![selector("a")]).err(), Some(Code::SessionEnded));
+    // The next one begins with evidence again; it may be the same, since the connection is.
+    open(&mut http, quote).unwrap();
+    assert_eq!(ask(&mut http, root, vec![selector("a"); 6]).err(), Some(Code::SessionEnded));
+    assert_eq!(
+        ask(&mut http, root, vec![selector("a")]).err(),
+        Some(Code::SessionEnded),
+        "it is over for all"
+    );
+
+    // A client notices nothing of it.
+    let mut session = client(&site, &running);
+    session = session.with_wait(|_| panic!("there is nothing to wait for"));
+    let mut session = session.session().unwrap();
+    for _ in 0..12 {
+        assert!(session.keys(&disk()).is_ok());
+    }
+}
+
+/// Usage rules know sessions; and what depends on more than the snapshot of the beginning is not given in one.
+#[test]
+fn rules_and_boundaries_hold_in_sessions() {
+    let rules = r#"
+        [[registers]]
+        name = "app"
+        version = 1
+        bind = ["mrtd", "rtmr3"]
+        [registers.boundary]
+        register = "rtmr3"
+        event = "system-ready"
+        [[usage]]
+        path = "never"
+        session = "never"
+        [[usage]]
+        path = "only"
+        session = "only"
+        [[usage]]
+        path = "few"
+        session_keys = 3
+        [[usage]]
+        path = "app"
+    "#;
+    let site = Site::new();
+    let running = site.start_under(&format!("{POLICY}{rules}"));
+    let root = running.identity.root_id;
+    let mut http = with_session(&site, &running);
+    let mut key = |path: &str| ask(&mut http, root, vec![selector(path)]).map(drop);
+    assert_eq!(key("never"), Err(Code::UsageDenied));
+    assert_eq!(key("only"), Ok(()));
+    assert_eq!((key("few"), key("few"), key("few")), (Ok(()), Ok(()), Err(Code::UsageDenied)));
+    assert_eq!(key("only"), Ok(()), "the session goes on");
+    let fresh = client(&site, &running);
+    let fresh = |path: &str| fresh.request(path, "disk", 32).map(drop).map_err(|error| error.code());
+    assert_eq!((fresh("never"), fresh("only")), (Ok(()), Err("usage-denied")));
+
+    let request = SessionRequest {
+        binding: Binding::Registers { name: "app".into(), version: 1 },
+        root_id: root,
+        instance: None,
+        manifest: None,
+        keys: vec![selector("app")],
+    };
+    let refused: Result<SessionKeys, Code> =
+        http.post("/v1/session/keys", &serde_json::to_vec(&request).unwrap());
+    assert_eq!(refused.err(), Some(Code::PolicyDenied));
+    assert!(ask(&mut http, root, vec![selector("app")]).is_ok());
+}
+
+/// A change of policy ends every session, and clients begin the next under the new one.
+#[test]
+fn r42_a_session_ends_with_its_policy() {
+    let site = Site::new();
+    let running = site.start_under(POLICY);
+    let root = running.identity.root_id;
+    let mut http = with_session(&site, &running);
+    assert!(ask(&mut http, root, vec![selector("a")]).is_ok());
+    let client = client(&site, &running);
+    let mut session = client.session().unwrap();
+    let key = session.keys(&disk()).unwrap().into_first();
+
+    site.settings_under(&POLICY.replace("version = 1", "version = 2"));
+    let mut admin = Http::over(UnixStream::connect(site.state_dir().join("admin.sock")).unwrap());
+    let changed: serde_json::Value = admin.post("/reload", b"").unwrap();
+    assert_eq!(changed["changed"], true);
+    assert_eq!(ask(&mut http, root, vec![selector("a")]).err(), Some(Code::SessionEnded));
+    assert!(session.keys(&disk()).unwrap().into_first().ct_eq(&key));
+}
