@@ -111,7 +111,7 @@ fn ten_thousand_connections_lock_nobody_out() {
 fn without_descriptors_somebody_gives_way() {
     let mut scene = Scene::new();
     scene.limit(Resource::Nofile, scene.descriptors() as u64 + 8);
-    for manners in [&b""[..], &scene.good[..9].to_vec()] {
+    for manners in [&b""[..], &scene.good[..9]] {
         let held: Vec<_> = (0..30).map(|_| silent_after(scene.provider.legacy(), manners)).collect();
         scene.provider.wait_for("could not be accepted");
         scene.serves();
