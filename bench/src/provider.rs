@@ -4,6 +4,7 @@ mod crowd;
 mod guests;
 mod load;
 mod server;
+mod session;
 mod v1;
 
 use std::path::Path;
@@ -53,6 +54,7 @@ pub(crate) fn run(effort: &Effort, quick: bool, soak: Option<u64>) {
     site.starts(&span);
     site.legacy(&span, simulated);
     site.v1(&span, &machine, fresh);
+    site.sessions(&span, machine.dir());
     site.crowds(&span);
 }
 
@@ -224,6 +226,35 @@ impl Site<'_> {
             rounds.sort_by(|(a, _), (b, _)| a.total_cmp(b));
             let Some((rate, each)) = rounds.get(rounds.len() / 2) else { return };
             println!("| {clients} | {rate:.0} | {:.0} | {:.2} |", each * 1e6, fresh / each);
+        }
+        println!();
+    }
+
+    /// Keys in sessions over attested TLS, one or many with each message.
+    fn sessions(&self, span: &Span, machine: &Path) {
+        println!(
+            "## Protocol v1, in sessions over attested TLS: median of {} rounds of {:?}\n",
+            span.rounds, span.load
+        );
+        println!(
+            "| connections | keys with each message | keys a second | processor us a key | keys a second of one processor |"
+        );
+        println!("|---|---|---|---|---|");
+        let (server, machine) = (self.server(&[]), Arc::new(Machine::open(machine).unwrap()));
+        let known = server.known();
+        for (clients, batch) in [(1, 1), (8, 1), (64, 1), (1, 256), (8, 256), (64, 256)] {
+            let mut rounds: Vec<_> = (0..span.rounds)
+                .map(|_| {
+                    let before = server.usage().processor;
+                    let (given, elapsed) = session::run(&known, &machine, clients, batch, span.load);
+                    let processor = server.usage().processor - before;
+                    let given = given as f64;
+                    (given / elapsed.as_secs_f64(), processor.as_secs_f64() / given)
+                })
+                .collect();
+            rounds.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            let Some((rate, each)) = rounds.get(rounds.len() / 2) else { return };
+            println!("| {clients} | {batch} | {rate:.0} | {:.1} | {:.0} |", each * 1e6, 1.0 / each);
         }
         println!();
     }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::session::Known;
+
 /// Of `/proc/PID/stat`, on every port of Linux in use.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -25,6 +27,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) legacy: SocketAddr,
     pub(crate) http: SocketAddr,
+    https: SocketAddr,
+    measurement: [u8; 32],
 }
 
 /// What a process has used and holds.
@@ -42,7 +46,7 @@ impl Server {
     pub(crate) fn start(machine: &Path, state: &Path, limits: &[&str]) -> Self {
         let settings = state.with_extension("toml");
         let text = format!(
-            "machine = \"sim:{}\"\nstate_dir = \"{}\"\n[listen]\nlegacy = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\n",
+            "machine = \"sim:{}\"\nstate_dir = \"{}\"\n[listen]\nlegacy = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\n",
             machine.display(),
             state.display()
         );
@@ -62,14 +66,22 @@ impl Server {
             .spawn()
             .expect("build it first: bench/provider.sh does");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let id = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            let (_, id) = line.split_once("provider id: ")?;
+            Some(id.to_owned())
+        });
+        let mut measurement = [0; 32];
+        hex::decode_to_slice(id.expect("the provider did not start"), &mut measurement).unwrap();
         let mut address = |before: &str| {
             let line = lines.by_ref().map(Result::unwrap).find(|line| line.contains(before));
             let line = line.expect("the provider did not start");
             line.rsplit([' ', '/']).next().and_then(|address| address.parse().ok()).expect("an address")
         };
-        let [legacy, http] = ["legacy clients are served on", "listening on http"].map(&mut address);
+        let [legacy, http, https] =
+            ["legacy clients are served on", "listening on http://", "listening on https://"]
+                .map(&mut address);
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, legacy, http }
+        Self { child, legacy, http, https, measurement }
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -89,6 +101,11 @@ impl Server {
             threads: field("Threads:"),
             descriptors: fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count),
         }
+    }
+
+    /// What its clients know of it.
+    pub(crate) fn known(&self) -> Known {
+        Known { at: self.https, measurement: self.measurement, statement: super::v1::statement(self.http) }
     }
 
     /// Whether it still runs.

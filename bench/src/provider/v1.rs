@@ -29,6 +29,11 @@ pub(crate) fn run(at: SocketAddr, machine: &Machine, clients: usize, time: Durat
     (answered, begun.elapsed())
 }
 
+/// Who the provider is.
+pub(crate) fn statement(at: SocketAddr) -> Statement {
+    Http::new(at).get("/v1/provider")
+}
+
 struct Guest<'a> {
     machine: &'a Machine,
     http: Http,
