@@ -191,8 +191,7 @@ pub struct SimulatedEnclave {
 }
 
 impl SimulatedEnclave {
-    pub(crate) fn new(core: Core, quoting: Arc<Quoting>) -> Self {
-        let quotes: Box<dyn QuoteSource> = Box::new(QuotingEnclave(quoting));
+    pub(crate) fn new(core: Core, quotes: Box<dyn QuoteSource>) -> Self {
         Self { core, enclave: Enclave::new(Processor::Simulated, Box::new(SystemRandom), Some(quotes)) }
     }
 }
@@ -230,14 +229,15 @@ impl LocalVerifier for SimulatedEnclave {
     }
 }
 
-struct QuotingEnclave(Arc<Quoting>);
+/// A library OS that hands over reports and quotes as they are.
+pub(crate) struct QuotingEnclave(pub(crate) Arc<Quoting>);
 
 impl QuoteSource for QuotingEnclave {
     fn quote(
         &self,
         _data: &ReportData,
-        report: &dyn Fn(&Targetinfo) -> Report,
+        report: &dyn Fn(&Targetinfo) -> Result<Report, bulla_tee::Error>,
     ) -> Result<Vec<u8>, bulla_tee::Error> {
-        Ok(self.0.sgx_quote(&report(&self.0.targetinfo()))?)
+        Ok(self.0.sgx_quote(&report(&self.0.targetinfo())?)?)
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla_crypto::{Secret, SystemRandom};
+use bulla_tee::sgx::QuoteSource;
 use bulla_tee::tdx::TdReport;
 use bulla_tee::{SIMULATED_MARKER, is_simulated};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ use tempfile::NamedTempFile;
 
 use crate::collateral::{TeeType, collateral};
 use crate::cpu::Cpu;
-use crate::enclave::{self, ENCLAVE_TOML};
+use crate::enclave::{self, ENCLAVE_TOML, QuotingEnclave};
+use crate::gramine::GramineFiles;
 use crate::hexadecimal::Hex;
 use crate::history::{Edition, History, Recovery, Revocation};
 use crate::pki::Pki;
@@ -353,9 +355,30 @@ impl Machine {
     /// # Errors
     /// [`Error::Unavailable`] if the process cannot handle SIGILL and SIGSEGV.
     pub fn enclave(&self, identity: &EnclaveIdentity) -> Result<SimulatedEnclave, Error> {
+        self.enclave_with(identity, Box::new(QuotingEnclave(self.quoting.clone())))
+    }
+
+    /// The same, with quotes by another way: that of a library OS.
+    ///
+    /// # Errors
+    /// As [`enclave`](Self::enclave).
+    pub fn enclave_with(
+        &self,
+        identity: &EnclaveIdentity,
+        quotes: Box<dyn QuoteSource>,
+    ) -> Result<SimulatedEnclave, Error> {
         trap::install().map_err(|error| Error::unavailable(&self.dir, error))?;
         let core = Core { cpu: self.cpu.clone(), enclave: identity.clone() };
-        Ok(SimulatedEnclave::new(core, self.quoting.clone()))
+        Ok(SimulatedEnclave::new(core, quotes))
+    }
+
+    /// The pseudo-files that Gramine shows to an enclave on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where FUSE is not: it needs `/dev/fuse`, and root or `fusermount3`.
+    pub fn gramine(&self, identity: &EnclaveIdentity) -> Result<GramineFiles, Error> {
+        GramineFiles::new(self.cpu.clone(), self.quoting.clone(), identity.clone())
+            .map_err(|error| Error::unavailable(Path::new("/dev/fuse"), error))
     }
 
     pub(crate) fn quoting(&self) -> &Quoting {

@@ -345,7 +345,7 @@ impl Quoting {
     }
 
     /// The quoting enclave of a form signs a body.
-    fn quote(&self, form: QuoteForm, body: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn quote(&self, form: QuoteForm, body: &[u8]) -> Result<Vec<u8>, Error> {
         if body.len() != form.body_size() {
             return Err(Error::BadReport("it is not of the size of its form"));
         }

@@ -118,6 +118,12 @@ pub enum Error {
     #[error("the local report was not made on this machine or was changed")]
     BadReport,
 
+    /// Evidence about this program itself is not what the machine says of it (R37, R54).
+    #[error(
+        "the quote that came back is not this program's own: {0}; the host's quoting service is at fault, try again"
+    )]
+    SelfEvidence(&'static str),
+
     /// The processor refused an instruction with a status that no other variant stands for.
     #[error(
         "{leaf} failed with status {status}: this is a defect here or of the processor, please report it"
@@ -169,6 +175,7 @@ impl Error {
             Self::Unsupported { .. } => "machine.unsupported",
             Self::Zero(_) => "machine.zero",
             Self::BadReport => "report.bad",
+            Self::SelfEvidence(_) => "evidence.self",
             Self::Instruction { .. } => "machine.instruction",
             Self::Entropy(_) => "entropy.failure",
             Self::Delegate(delegate) => delegate.code,
@@ -178,7 +185,7 @@ impl Error {
     /// The class of this failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unavailable { .. } => Class::Unavailable,
+            Self::Unavailable { .. } | Self::SelfEvidence(_) => Class::Unavailable,
             Self::OtherIdentity(_)
             | Self::OtherMachine
             | Self::WrongBackend { .. }

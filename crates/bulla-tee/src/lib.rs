@@ -72,7 +72,7 @@ pub trait Tee: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a kind that the machine does not have, [`Error::Unavailable`] where its quoting service
-    /// is not there.
+    /// is not there, [`Error::SelfEvidence`] where that returned something else than asked for (R37, R54).
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error>;
 
     /// Whether I can tell that a local report was made here; `None` for a machine that cannot.

@@ -6,14 +6,23 @@ use enclaves::Enclaves;
 use suite::{Capability, Row};
 
 mod enclaves;
+mod gramine;
 mod suite;
 
-const ROWS: &[Row] = &[Row {
-    name: "SGX",
-    ran: "`ENCLU`, answered by SIGILL",
-    cannot: &[],
-    bench: || Enclaves::boxed(|machine, identity| Box::new(machine.enclave(identity).unwrap())),
-}];
+const ROWS: &[Row] = &[
+    Row {
+        name: "SGX",
+        ran: "`ENCLU`, answered by SIGILL",
+        cannot: &[],
+        bench: || Enclaves::boxed(|machine, identity| Box::new(machine.enclave(identity).unwrap())),
+    },
+    Row {
+        name: "SGX in Gramine",
+        ran: "`ENCLU`, answered by SIGILL; `/dev/attestation`, served by FUSE",
+        cannot: &[],
+        bench: || Enclaves::boxed(gramine::boxed),
+    },
+];
 
 fn row(name: &str) -> &'static Row {
     ROWS.iter().find(|row| row.name == name).unwrap()
@@ -22,6 +31,11 @@ fn row(name: &str) -> &'static Row {
 #[test]
 fn sgx() {
     suite::conforms(row("SGX"));
+}
+
+#[test]
+fn sgx_in_gramine() {
+    suite::conforms(row("SGX in Gramine"));
 }
 
 /// A row that says less than its backend can is wrong too.

@@ -5,6 +5,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
 use super::enclu::{self, Status};
+use super::own;
 use super::request::SgxRequest;
 use crate::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData,
@@ -16,8 +17,12 @@ pub trait QuoteSource: Send + Sync {
     /// A DCAP quote over `data`. `report` makes this enclave's report for the target that the source names.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where the quoting service is not there.
-    fn quote(&self, data: &ReportData, report: &dyn Fn(&Targetinfo) -> Report) -> Result<Vec<u8>, Error>;
+    /// [`Error::Unavailable`] where the quoting service is not there, [`Error::SelfEvidence`] where it answers something else.
+    fn quote(
+        &self,
+        data: &ReportData,
+        report: &dyn Fn(&Targetinfo) -> Result<Report, Error>,
+    ) -> Result<Vec<u8>, Error>;
 }
 
 /// On which processors an [`Enclave`] is willing to run.
@@ -119,14 +124,18 @@ impl Tee for Enclave {
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
         self.sgx_identity()?;
-        let report = |target: &Targetinfo| enclu::ereport(target, data.as_bytes());
+        let report = |target: &Targetinfo| Ok(enclu::ereport(target, data.as_bytes()));
         match (kind, &self.quotes) {
-            (EvidenceKind::Quote, Some(quotes)) => Ok(Evidence::SgxQuote(quotes.quote(data, &report)?)),
+            (EvidenceKind::Quote, Some(quotes)) => {
+                let quote = quotes.quote(data, &report)?;
+                own::check(&quote, &report(&Targetinfo::new_zeroed())?.body)?;
+                Ok(Evidence::SgxQuote(quote))
+            }
             (EvidenceKind::Quote, None) => {
                 let reason = "no quoting service is connected to it".into();
                 Err(Error::Unavailable { machine: "source of SGX quotes", reason })
             }
-            (EvidenceKind::Report(target), _) => Ok(Evidence::SgxReport(report(target).as_bytes().to_vec())),
+            (EvidenceKind::Report(target), _) => Ok(Evidence::SgxReport(report(target)?.as_bytes().to_vec())),
         }
     }
 

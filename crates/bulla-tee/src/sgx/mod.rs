@@ -3,7 +3,12 @@
 pub mod arch;
 mod enclave;
 mod enclu;
+#[cfg(target_os = "linux")]
+mod gramine;
+mod own;
 mod request;
 
 pub use enclave::{Enclave, Processor, QuoteSource};
+#[cfg(target_os = "linux")]
+pub use gramine::Gramine;
 pub use request::SgxRequest;

@@ -1,0 +1,240 @@
+//! `/dev/attestation` as Gramine shows it to the enclave in it (Gramine, `libos/src/fs/dev/attestation.c`).
+//!
+//! The content of a file is made when it is opened and stays as it is for that descriptor. What is written is state of the
+//! whole enclave; each write replaces the whole value, filled up with zeros. Whatever fails below is EACCES.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bulla_tee::sgx::arch::{
+    Attributes, KEYNAME_SEAL, KEYPOLICY_MRENCLAVE, KEYPOLICY_MRSIGNER, Keyrequest, Targetinfo,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use crate::EnclaveIdentity;
+use crate::cpu::Cpu;
+use crate::pseudo::{Errno, Handle, Mount, Node, Tree};
+use crate::quoting::Quoting;
+
+/// Gramine's defaults of `sgx.seal_key.flags_mask`, `xfrm_mask` and `misc_mask`.
+const SEAL_MASKS: (Attributes, u32) =
+    (Attributes { flags: u64::MAX, xfrm: 0xFFFF_FFFF_FFF9_FF1B }, 0xFFFF_FFFF);
+
+const FOLDER: &str = "dev/attestation";
+const FILES: [&str; 6] =
+    ["attestation_type", "user_report_data", "target_info", "my_target_info", "report", "quote"];
+const KEYS: [&str; 2] = ["_sgx_mrenclave", "_sgx_mrsigner"];
+
+/// What goes wrong when a quote is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuoteFault {
+    /// Opening it fails with this error of the system, by number.
+    Fails(i32),
+    /// The host's AESM was restarted under a Gramine before 1.8: EACCES, now and for ever.
+    AesmRestarted,
+    /// Another part of the program has written its report data in between.
+    OtherCall,
+    /// The host hands over the quote of another enclave.
+    OtherEnclave,
+    /// The quote was made before the microcode was updated.
+    OtherMicrocode,
+    /// Only the first bytes come.
+    Torn(usize),
+    /// More comes than any quote has.
+    TooLong,
+}
+
+/// The pseudo-files of Gramine, served by FUSE for as long as this is there.
+pub struct GramineFiles {
+    mount: Mount,
+    state: Arc<Mutex<State>>,
+}
+
+impl GramineFiles {
+    pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, enclave: EnclaveIdentity) -> io::Result<Self> {
+        let state = Arc::new(Mutex::new(State::default()));
+        let mount = Mount::new(Attestation { cpu, quoting, enclave, state: state.clone() })?;
+        Ok(Self { mount, state })
+    }
+
+    /// The root folder, in which `dev/attestation` is; for this process.
+    pub fn root(&self) -> PathBuf {
+        self.mount.root()
+    }
+
+    /// Lets one of the next openings of `quote` go wrong, after those that were said before.
+    pub fn fault(&self, fault: QuoteFault) {
+        lock(&self.state).faults.push_back(fault);
+    }
+
+    /// How often `quote` was opened.
+    pub fn quotes(&self) -> usize {
+        lock(&self.state).quotes
+    }
+}
+
+struct State {
+    report_data: [u8; 64],
+    target: [u8; 512],
+    faults: VecDeque<QuoteFault>,
+    stuck: bool,
+    quotes: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { report_data: [0; 64], target: [0; 512], faults: VecDeque::new(), stuck: false, quotes: 0 }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Attestation {
+    cpu: Arc<Cpu>,
+    quoting: Arc<Quoting>,
+    enclave: EnclaveIdentity,
+    state: Arc<Mutex<State>>,
+}
+
+impl Attestation {
+    fn content(&self, name: &str) -> Result<Vec<u8>, Errno> {
+        let mut state = lock(&self.state);
+        match name {
+            "attestation_type" => Ok(b"dcap".to_vec()),
+            "user_report_data" => Ok(state.report_data.to_vec()),
+            "target_info" => Ok(state.target.to_vec()),
+            "my_target_info" => Ok(self.enclave.targetinfo().as_bytes().to_vec()),
+            "report" => {
+                let own = self.enclave.targetinfo();
+                let target = match Targetinfo::read_from_bytes(&state.target) {
+                    Ok(target) if state.target != [0; 512] => target,
+                    _ => own,
+                };
+                let report = self.cpu.ereport(&self.enclave, &target, &state.report_data);
+                report.map(|report| report.as_bytes().to_vec()).map_err(|_| Errno::EACCES)
+            }
+            "quote" => self.quote(&mut state),
+            "_sgx_mrenclave" => self.key(KEYPOLICY_MRENCLAVE),
+            "_sgx_mrsigner" => self.key(KEYPOLICY_MRSIGNER),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    fn quote(&self, state: &mut State) -> Result<Vec<u8>, Errno> {
+        state.quotes += 1;
+        let fault = state.faults.pop_front();
+        let mut enclave = self.enclave.clone();
+        let mut cpusvn = self.cpu.cpusvn;
+        match fault {
+            Some(QuoteFault::Fails(error)) => return Err(Errno::from_i32(error)),
+            Some(QuoteFault::AesmRestarted) => state.stuck = true,
+            Some(QuoteFault::OtherCall) => state.report_data = [0xEE; 64],
+            Some(QuoteFault::OtherEnclave) => enclave.mrenclave = [0xEE; 32],
+            Some(QuoteFault::OtherMicrocode) => cpusvn[0] = cpusvn[0].wrapping_sub(1),
+            Some(QuoteFault::Torn(_) | QuoteFault::TooLong) | None => {}
+        }
+        if state.stuck {
+            return Err(Errno::EACCES);
+        }
+        let quote = match fault {
+            Some(QuoteFault::OtherEnclave | QuoteFault::OtherMicrocode) => {
+                let body = enclave.report_body(&cpusvn, &state.report_data);
+                self.quoting.quote(crate::QuoteForm::SgxV3, body.as_bytes())
+            }
+            _ => {
+                let target = self.quoting.targetinfo();
+                let report = self.cpu.ereport(&enclave, &target, &state.report_data);
+                self.quoting.sgx_quote(&report.map_err(|_| Errno::EACCES)?)
+            }
+        };
+        let mut quote = quote.map_err(|_| Errno::EACCES)?;
+        match fault {
+            Some(QuoteFault::Torn(length)) => quote.truncate(length),
+            Some(QuoteFault::TooLong) => quote.resize(8193, 0),
+            _ => {}
+        }
+        Ok(quote)
+    }
+
+    /// What Gramine gives as a sealing key: one for the current versions, under a KEYID of zeros.
+    fn key(&self, keypolicy: u16) -> Result<Vec<u8>, Errno> {
+        let (attribute_mask, misc_mask) = SEAL_MASKS;
+        let request = Keyrequest {
+            keyname: KEYNAME_SEAL,
+            keypolicy,
+            isvsvn: self.enclave.isv_svn,
+            cpusvn: self.cpu.cpusvn,
+            configsvn: self.enclave.config_svn,
+            attribute_mask,
+            misc_mask,
+            ..Keyrequest::new_zeroed()
+        };
+        let key = self.cpu.egetkey(&self.enclave, &request).map_err(|_| Errno::EACCES)?;
+        Ok(key.expose().to_vec())
+    }
+}
+
+impl Tree for Attestation {
+    fn node(&self, path: &Path) -> Option<Node> {
+        let names = |names: &[&str]| Node::Folder(names.iter().map(|name| (*name).to_owned()).collect());
+        match path.to_str()? {
+            "" => Some(names(&["dev"])),
+            "dev" => Some(names(&["attestation"])),
+            FOLDER => Some(names(&[&FILES[..], &["keys"]].concat())),
+            "dev/attestation/keys" => Some(names(&KEYS)),
+            "dev/attestation/user_report_data" | "dev/attestation/target_info" => Some(Node::File(0o666)),
+            _ => {
+                let name = path.file_name()?.to_str()?;
+                let folder = path.parent()?.strip_prefix(FOLDER).ok()?.to_str()?;
+                let known = match folder {
+                    "" => FILES.contains(&name),
+                    "keys" => KEYS.contains(&name),
+                    _ => false,
+                };
+                known.then_some(Node::File(0o444))
+            }
+        }
+    }
+
+    fn open(&self, path: &Path, write: bool) -> Result<Box<dyn Handle>, Errno> {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or(Errno::ENOENT)?.to_owned();
+        if write && !["user_report_data", "target_info"].contains(&name.as_str()) {
+            return Err(Errno::EACCES);
+        }
+        let content = if write { Vec::new() } else { self.content(&name)? };
+        Ok(Box::new(Opened { name, content, state: self.state.clone() }))
+    }
+}
+
+struct Opened {
+    name: String,
+    content: Vec<u8>,
+    state: Arc<Mutex<State>>,
+}
+
+impl Handle for Opened {
+    fn read(&mut self) -> Result<Vec<u8>, Errno> {
+        Ok(self.content.clone())
+    }
+
+    fn write(&mut self, _: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let mut state = lock(&self.state);
+        match self.name.as_str() {
+            "user_report_data" => state.report_data = filled(bytes),
+            _ => state.target = filled(bytes),
+        }
+        Ok(())
+    }
+}
+
+/// The first bytes, and zeros.
+fn filled<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut value = [0; N];
+    value.iter_mut().zip(bytes).for_each(|(value, byte)| *value = *byte);
+    value
+}

@@ -1,0 +1,408 @@
+//! Trees of pseudo-files: what the kernel of a guest or a library OS shows as files and devices.
+//!
+//! A [`Tree`] is served by FUSE, so programs reach it by their own system calls: files whose content is made when they are
+//! opened or read, folders that fill themselves when they are made, devices that answer `ioctl`. The kernel carries an
+//! ioctl's argument by the size in the command's number, as the real one's drivers do.
+//!
+//! The mount is attached to nothing where that is allowed (it needs CAP_SYS_ADMIN): it is reached by its descriptor, is
+//! seen by no other process and ends with this one. Elsewhere `fusermount3` mounts it on a temporary folder.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    IoctlFlags, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, Request, Session, SessionACL, WriteFlags,
+};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+use tempfile::TempDir;
+
+pub(crate) use fuser::Errno;
+
+/// What is at a path.
+pub(crate) enum Node {
+    /// A folder, and the names in it.
+    Folder(Vec<String>),
+    /// A file or device, and its permissions.
+    File(u16),
+}
+
+/// Pseudo-files. Paths are relative to the root, which is the empty path.
+pub(crate) trait Tree: Send + Sync + 'static {
+    /// What is at `path`, if anything.
+    fn node(&self, path: &Path) -> Option<Node>;
+
+    /// Makes a folder.
+    fn make(&self, _path: &Path) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Removes a folder.
+    fn remove(&self, _path: &Path) -> Result<(), Errno> {
+        Err(Errno::EPERM)
+    }
+
+    /// Opens a file.
+    fn open(&self, path: &Path, write: bool) -> Result<Box<dyn Handle>, Errno>;
+}
+
+/// An open pseudo-file.
+pub(crate) trait Handle: Send {
+    /// The whole content, asked for once: at the first read.
+    fn read(&mut self) -> Result<Vec<u8>, Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// One call of `write`.
+    fn write(&mut self, _offset: u64, _bytes: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Each `close` of a descriptor. What it returns is what `close` returns, to which nobody listens.
+    fn close(&mut self) -> Result<(), Errno> {
+        Ok(())
+    }
+
+    /// A command with its argument, which is as long as the command's number says; it is copied back afterwards.
+    fn ioctl(&mut self, _command: u32, _argument: &mut [u8], _memory: &Memory) -> Result<(), Errno> {
+        Err(Errno::ENOTTY)
+    }
+}
+
+/// The memory of the process that calls, for commands whose argument points to more.
+#[allow(dead_code, reason = "devices read it")]
+pub(crate) struct Memory {
+    process: u32,
+}
+
+#[allow(dead_code, reason = "devices read it")]
+impl Memory {
+    /// Reads `N` bytes at an address.
+    pub(crate) fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Errno> {
+        let mut bytes = [0; N];
+        self.file()?.read_exact_at(&mut bytes, address).map_err(|_| Errno::EFAULT)?;
+        Ok(bytes)
+    }
+
+    /// Writes to an address.
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        self.file()?.write_all_at(bytes, address).map_err(|_| Errno::EFAULT)
+    }
+
+    fn file(&self) -> Result<File, Errno> {
+        let path = format!("/proc/{}/mem", self.process);
+        OpenOptions::new().read(true).write(true).open(path).map_err(|_| Errno::EFAULT)
+    }
+}
+
+/// A served tree. It ends when this is dropped.
+pub(crate) struct Mount {
+    place: Place,
+    _session: BackgroundSession,
+}
+
+enum Place {
+    /// A mount that is attached to nothing.
+    Detached(OwnedFd),
+    Folder(TempDir),
+}
+
+impl Mount {
+    /// Serves a tree.
+    pub(crate) fn new(tree: impl Tree) -> io::Result<Self> {
+        let files = Files::new(tree);
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+        match detached(&device) {
+            Ok(mount) => {
+                let session = Session::from_fd(files, device.into(), SessionACL::Owner, Config::default())?;
+                Ok(Self { place: Place::Detached(mount), _session: session.spawn()? })
+            }
+            Err(rustix::io::Errno::PERM) => {
+                let folder = tempfile::tempdir()?;
+                let session = Session::new(files, folder.path(), &Config::default())?;
+                Ok(Self { place: Place::Folder(folder), _session: session.spawn()? })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The root of the tree, for this process.
+    pub(crate) fn root(&self) -> PathBuf {
+        match &self.place {
+            Place::Detached(mount) => PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())),
+            Place::Folder(folder) => folder.path().to_owned(),
+        }
+    }
+}
+
+fn detached(device: &File) -> rustix::io::Result<OwnedFd> {
+    let filesystem = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    for (key, value) in [
+        ("source", "bulla-sim".to_owned()),
+        ("fd", device.as_raw_fd().to_string()),
+        ("rootmode", "40000".to_owned()),
+        ("user_id", user.as_raw().to_string()),
+        ("group_id", group.as_raw().to_string()),
+    ] {
+        fsconfig_set_string(&filesystem, key, value)?;
+    }
+    fsconfig_create(&filesystem)?;
+    fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+}
+
+/// Nothing may be cached: all that is in these trees changes by itself.
+const NEVER: Duration = Duration::ZERO;
+
+struct Files<T> {
+    tree: T,
+    state: Mutex<State>,
+}
+
+/// Inodes are paths that were looked up, by number from 1, the root.
+struct State {
+    paths: Vec<PathBuf>,
+    open: BTreeMap<u64, Open>,
+    opened: u64,
+}
+
+struct Open {
+    handle: Box<dyn Handle>,
+    content: Option<Vec<u8>>,
+}
+
+impl<T: Tree> Files<T> {
+    fn new(tree: T) -> Self {
+        let state = State { paths: vec![PathBuf::new()], open: BTreeMap::new(), opened: 0 };
+        Self { tree, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, inode: INodeNo) -> Result<PathBuf, Errno> {
+        let index = usize::try_from(inode.0).ok().and_then(|number| number.checked_sub(1));
+        index.and_then(|index| self.state().paths.get(index).cloned()).ok_or(Errno::ENOENT)
+    }
+
+    fn attributes(&self, path: &Path) -> Result<FileAttr, Errno> {
+        let (kind, perm) = match self.tree.node(path).ok_or(Errno::ENOENT)? {
+            Node::Folder(_) => (FileType::Directory, 0o755),
+            Node::File(perm) => (FileType::RegularFile, perm),
+        };
+        let mut state = self.state();
+        let index = state.paths.iter().position(|known| known == path).unwrap_or_else(|| {
+            state.paths.push(path.to_owned());
+            state.paths.len() - 1
+        });
+        Ok(FileAttr {
+            ino: INodeNo(index as u64 + 1),
+            size: 0,
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind,
+            perm,
+            nlink: 1,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        })
+    }
+
+    fn of<R>(
+        &self,
+        handle: FileHandle,
+        work: impl FnOnce(&mut Open) -> Result<R, Errno>,
+    ) -> Result<R, Errno> {
+        work(self.state().open.get_mut(&handle.0).ok_or(Errno::EBADF)?)
+    }
+}
+
+impl<T: Tree> Filesystem for Files<T> {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.path(parent).and_then(|parent| self.attributes(&parent.join(name))) {
+            Ok(attributes) => reply.entry(&NEVER, &attributes, Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.path(inode).and_then(|path| self.attributes(&path)) {
+            Ok(attributes) => reply.attr(&NEVER, &attributes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    /// Truncation, which a pseudo-file takes and ignores.
+    fn setattr(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u64>,
+        _: Option<fuser::TimeOrNow>,
+        _: Option<fuser::TimeOrNow>,
+        _: Option<std::time::SystemTime>,
+        handle: Option<FileHandle>,
+        _: Option<std::time::SystemTime>,
+        _: Option<std::time::SystemTime>,
+        _: Option<std::time::SystemTime>,
+        _: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        self.getattr(request, inode, handle, reply);
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        let made = self.path(parent).and_then(|parent| {
+            let path = parent.join(name);
+            self.tree.make(&path)?;
+            self.attributes(&path)
+        });
+        match made {
+            Ok(attributes) => reply.entry(&NEVER, &attributes, Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        match self.path(parent).and_then(|parent| self.tree.remove(&parent.join(name))) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let path = match self.path(inode) {
+            Ok(path) => path,
+            Err(error) => return reply.error(error),
+        };
+        let Some(Node::Folder(names)) = self.tree.node(&path) else { return reply.error(Errno::ENOTDIR) };
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (index, name) in names.iter().enumerate().skip(skip) {
+            let Ok(entry) = self.attributes(&path.join(name)) else { continue };
+            if reply.add(entry.ino, index as u64 + 1, entry.kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let write = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        match self.path(inode).and_then(|path| self.tree.open(&path, write)) {
+            Ok(handle) => {
+                let mut state = self.state();
+                state.opened += 1;
+                let number = state.opened;
+                state.open.insert(number, Open { handle, content: None });
+                reply.opened(FileHandle(number), FopenFlags::FOPEN_DIRECT_IO);
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let read = self.of(handle, |open| {
+            let content = match open.content.take() {
+                Some(content) => content,
+                None => open.handle.read()?,
+            };
+            let rest = usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or(&[]);
+            let bytes = rest.get(..size as usize).unwrap_or(rest).to_vec();
+            open.content = Some(content);
+            Ok(bytes)
+        });
+        match read {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.of(handle, |open| open.handle.write(offset, bytes)) {
+            Ok(()) => reply.written(bytes.len() as u32),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        match self.of(handle, |open| open.handle.close()) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.state().open.remove(&handle.0);
+        reply.ok();
+    }
+
+    fn ioctl(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: IoctlFlags,
+        command: u32,
+        argument: &[u8],
+        size: u32,
+        reply: ReplyIoctl,
+    ) {
+        let mut answer = argument.to_vec();
+        answer.resize(answer.len().max(size as usize), 0);
+        let memory = Memory { process: request.pid() };
+        match self.of(handle, |open| open.handle.ioctl(command, &mut answer, &memory)) {
+            Ok(()) => reply.ioctl(0, answer.get(..size as usize).unwrap_or(&answer)),
+            Err(error) => reply.error(error),
+        }
+    }
+}
