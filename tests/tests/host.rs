@@ -56,6 +56,15 @@ fn an_edited_setting_never_leads_to_an_existing_key() {
         ("[listen]", "[policy]\ntcb = \"any\"\n[listen]", 2),
         ("machine =", "authority = \"00\"\nmachine =", 2),
         ("machine =", "root = \"00\"\nmachine =", 2),
+        ("machine =", "policy = \"missing.json\"\nmachine =", 1),
+        ("machine =", "admin = \"provider.toml\"\nmachine =", 1),
+        ("machine =", "admin = \"missing/admin.sock\"\nmachine =", 1),
+        ("[listen]", "[collateral]\nbundle = \"provider.toml\"\n[listen]", 2),
+        ("[listen]", "[collateral]\npccs = \"http://example.com\"\n[listen]", 2),
+        ("[listen]", "[collateral]\nmax_age_hours = 100000\n[listen]", 2),
+        ("[listen]", "[limits]\nidentity = { per_minute = 0, burst = 0 }\n[listen]", 2),
+        ("[listen]", "[log]\nlevel = \"trace\"\n[listen]", 2),
+        ("[listen]", "[listen]\nmetrics = \"0.0.0.0:9090\"", 2),
     ] {
         assert!(SETTINGS.contains(from));
         site.bulla.write("provider.toml", SETTINGS.replace(from, to));
