@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, SHA256};
-use bulla_crypto::{SystemRandom, sha256};
+use bulla_crypto::sha256;
 use bulla_tee::sgx::arch::{Attributes, Report, ReportMac, Targetinfo, flags};
-use bulla_tee::sgx::{Enclave, Processor, QuoteSource};
+use bulla_tee::sgx::{Enclave, QuoteSource};
 use bulla_tee::{
     DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData, Tee,
 };
@@ -191,8 +191,8 @@ pub struct SimulatedEnclave {
 }
 
 impl SimulatedEnclave {
-    pub(crate) fn new(core: Core, quotes: Box<dyn QuoteSource>) -> Self {
-        Self { core, enclave: Enclave::new(Processor::Simulated, Box::new(SystemRandom), Some(quotes)) }
+    pub(crate) const fn new(core: Core, enclave: Enclave) -> Self {
+        Self { core, enclave }
     }
 }
 
@@ -219,7 +219,7 @@ impl Tee for SimulatedEnclave {
     }
 
     fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
-        Some(self)
+        self.enclave.local_verifier().map(|_| self as &dyn LocalVerifier)
     }
 }
 

@@ -3,7 +3,6 @@
 //! The content of a file is made when it is opened and stays as it is for that descriptor. What is written is state of the
 //! whole enclave; each write replaces the whole value, filled up with zeros. Whatever fails below is EACCES.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +14,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::EnclaveIdentity;
 use crate::cpu::Cpu;
+use crate::faults::{FaultyQuotes, QuoteFault};
 use crate::pseudo::{Errno, Handle, Mount, Node, Tree};
 use crate::quoting::Quoting;
 
@@ -27,26 +27,6 @@ const FILES: [&str; 6] =
     ["attestation_type", "user_report_data", "target_info", "my_target_info", "report", "quote"];
 const KEYS: [&str; 2] = ["_sgx_mrenclave", "_sgx_mrsigner"];
 
-/// What goes wrong when a quote is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QuoteFault {
-    /// Opening it fails with this error of the system, by number.
-    Fails(i32),
-    /// The host's AESM was restarted under a Gramine before 1.8: EACCES, now and for ever.
-    AesmRestarted,
-    /// Another part of the program has written its report data in between.
-    OtherCall,
-    /// The host hands over the quote of another enclave.
-    OtherEnclave,
-    /// The quote was made before the microcode was updated.
-    OtherMicrocode,
-    /// Only the first bytes come.
-    Torn(usize),
-    /// More comes than any quote has.
-    TooLong,
-}
-
 /// The pseudo-files of Gramine, served by FUSE for as long as this is there.
 pub struct GramineFiles {
     mount: Mount,
@@ -55,8 +35,9 @@ pub struct GramineFiles {
 
 impl GramineFiles {
     pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, enclave: EnclaveIdentity) -> io::Result<Self> {
-        let state = Arc::new(Mutex::new(State::default()));
-        let mount = Mount::new(Attestation { cpu, quoting, enclave, state: state.clone() })?;
+        let quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
+        let state = Arc::new(Mutex::new(State { report_data: [0; 64], target: [0; 512], quotes }));
+        let mount = Mount::new(Attestation { cpu, enclave, state: state.clone() })?;
         Ok(Self { mount, state })
     }
 
@@ -67,27 +48,19 @@ impl GramineFiles {
 
     /// Lets one of the next openings of `quote` go wrong, after those that were said before.
     pub fn fault(&self, fault: QuoteFault) {
-        lock(&self.state).faults.push_back(fault);
+        lock(&self.state).quotes.fault(fault);
     }
 
     /// How often `quote` was opened.
     pub fn quotes(&self) -> usize {
-        lock(&self.state).quotes
+        lock(&self.state).quotes.count()
     }
 }
 
 struct State {
     report_data: [u8; 64],
     target: [u8; 512],
-    faults: VecDeque<QuoteFault>,
-    stuck: bool,
-    quotes: usize,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { report_data: [0; 64], target: [0; 512], faults: VecDeque::new(), stuck: false, quotes: 0 }
-    }
+    quotes: FaultyQuotes,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -96,7 +69,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 struct Attestation {
     cpu: Arc<Cpu>,
-    quoting: Arc<Quoting>,
     enclave: EnclaveIdentity,
     state: Arc<Mutex<State>>,
 }
@@ -118,47 +90,14 @@ impl Attestation {
                 let report = self.cpu.ereport(&self.enclave, &target, &state.report_data);
                 report.map(|report| report.as_bytes().to_vec()).map_err(|_| Errno::EACCES)
             }
-            "quote" => self.quote(&mut state),
+            "quote" => {
+                let State { report_data, quotes, .. } = &mut *state;
+                quotes.quote(report_data)
+            }
             "_sgx_mrenclave" => self.key(KEYPOLICY_MRENCLAVE),
             "_sgx_mrsigner" => self.key(KEYPOLICY_MRSIGNER),
             _ => Err(Errno::ENOENT),
         }
-    }
-
-    fn quote(&self, state: &mut State) -> Result<Vec<u8>, Errno> {
-        state.quotes += 1;
-        let fault = state.faults.pop_front();
-        let mut enclave = self.enclave.clone();
-        let mut cpusvn = self.cpu.cpusvn;
-        match fault {
-            Some(QuoteFault::Fails(error)) => return Err(Errno::from_i32(error)),
-            Some(QuoteFault::AesmRestarted) => state.stuck = true,
-            Some(QuoteFault::OtherCall) => state.report_data = [0xEE; 64],
-            Some(QuoteFault::OtherEnclave) => enclave.mrenclave = [0xEE; 32],
-            Some(QuoteFault::OtherMicrocode) => cpusvn[0] = cpusvn[0].wrapping_sub(1),
-            Some(QuoteFault::Torn(_) | QuoteFault::TooLong) | None => {}
-        }
-        if state.stuck {
-            return Err(Errno::EACCES);
-        }
-        let quote = match fault {
-            Some(QuoteFault::OtherEnclave | QuoteFault::OtherMicrocode) => {
-                let body = enclave.report_body(&cpusvn, &state.report_data);
-                self.quoting.quote(crate::QuoteForm::SgxV3, body.as_bytes())
-            }
-            _ => {
-                let target = self.quoting.targetinfo();
-                let report = self.cpu.ereport(&enclave, &target, &state.report_data);
-                self.quoting.sgx_quote(&report.map_err(|_| Errno::EACCES)?)
-            }
-        };
-        let mut quote = quote.map_err(|_| Errno::EACCES)?;
-        match fault {
-            Some(QuoteFault::Torn(length)) => quote.truncate(length),
-            Some(QuoteFault::TooLong) => quote.resize(8193, 0),
-            _ => {}
-        }
-        Ok(quote)
     }
 
     /// What Gramine gives as a sealing key: one for the current versions, under a KEYID of zeros.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla_crypto::{Secret, SystemRandom};
-use bulla_tee::sgx::QuoteSource;
+use bulla_tee::sgx::{Enclave, Processor};
 use bulla_tee::tdx::TdReport;
 use bulla_tee::{SIMULATED_MARKER, is_simulated};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use crate::enclave::{self, ENCLAVE_TOML, QuotingEnclave};
 use crate::gramine::GramineFiles;
 use crate::hexadecimal::Hex;
 use crate::history::{Edition, History, Recovery, Revocation};
+use crate::occlum::OcclumDevice;
 use crate::pki::Pki;
 use crate::quoting::Quoting;
 use crate::trap::{self, Core};
@@ -355,21 +356,18 @@ impl Machine {
     /// # Errors
     /// [`Error::Unavailable`] if the process cannot handle SIGILL and SIGSEGV.
     pub fn enclave(&self, identity: &EnclaveIdentity) -> Result<SimulatedEnclave, Error> {
-        self.enclave_with(identity, Box::new(QuotingEnclave(self.quoting.clone())))
+        let quotes = Box::new(QuotingEnclave(self.quoting.clone()));
+        self.run(identity, Enclave::new(Processor::Simulated, Box::new(SystemRandom), Some(quotes)))
     }
 
-    /// The same, with quotes by another way: that of a library OS.
+    /// The same, with the backend that the caller has made: that of a library OS.
     ///
     /// # Errors
     /// As [`enclave`](Self::enclave).
-    pub fn enclave_with(
-        &self,
-        identity: &EnclaveIdentity,
-        quotes: Box<dyn QuoteSource>,
-    ) -> Result<SimulatedEnclave, Error> {
+    pub fn run(&self, identity: &EnclaveIdentity, enclave: Enclave) -> Result<SimulatedEnclave, Error> {
         trap::install().map_err(|error| Error::unavailable(&self.dir, error))?;
         let core = Core { cpu: self.cpu.clone(), enclave: identity.clone() };
-        Ok(SimulatedEnclave::new(core, quotes))
+        Ok(SimulatedEnclave::new(core, enclave))
     }
 
     /// The pseudo-files that Gramine shows to an enclave on this machine.
@@ -378,6 +376,15 @@ impl Machine {
     /// [`Error::Unavailable`] where FUSE is not: it needs `/dev/fuse`, and root or `fusermount3`.
     pub fn gramine(&self, identity: &EnclaveIdentity) -> Result<GramineFiles, Error> {
         GramineFiles::new(self.cpu.clone(), self.quoting.clone(), identity.clone())
+            .map_err(|error| Error::unavailable(Path::new("/dev/fuse"), error))
+    }
+
+    /// The device that Occlum shows to an enclave on this machine.
+    ///
+    /// # Errors
+    /// As [`gramine`](Self::gramine).
+    pub fn occlum(&self, identity: &EnclaveIdentity) -> Result<OcclumDevice, Error> {
+        OcclumDevice::new(self.cpu.clone(), self.quoting.clone(), identity.clone())
             .map_err(|error| Error::unavailable(Path::new("/dev/fuse"), error))
     }
 

@@ -80,12 +80,10 @@ pub(crate) trait Handle: Send {
 }
 
 /// The memory of the process that calls, for commands whose argument points to more.
-#[allow(dead_code, reason = "devices read it")]
 pub(crate) struct Memory {
     process: u32,
 }
 
-#[allow(dead_code, reason = "devices read it")]
 impl Memory {
     /// Reads `N` bytes at an address.
     pub(crate) fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Errno> {

@@ -2,7 +2,7 @@
 //!
 //! | machine | key | evidence |
 //! |---|---|---|
-//! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
+//! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
 //! | TDX guest | none of its own; a key provider gives it one | quotes |
 //!
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],

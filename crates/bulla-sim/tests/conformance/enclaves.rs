@@ -1,8 +1,10 @@
 //! The machines that run an SGX enclave.
 
-use bulla_sim::{EnclaveIdentity, Machine, Step, TdDescription};
-use bulla_tee::Tee;
+use bulla_sim::{EnclaveIdentity, Machine, SimulatedEnclave, Step, TdDescription};
 use bulla_tee::sgx::arch::{ReportMac, flags};
+use bulla_tee::{
+    DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData, Tee,
+};
 use tempfile::TempDir;
 
 use crate::suite::{Bench, Change};
@@ -58,5 +60,33 @@ impl Bench for Enclaves {
 
     fn guest_report(&self) -> Option<ReportMac> {
         Some(self.machine().td_report(&TdDescription::default_guest(), &[5; 64]).report_mac)
+    }
+}
+
+/// A backend, and the files or the device that it works with.
+pub struct Kept<P> {
+    pub tee: SimulatedEnclave,
+    pub _place: P,
+}
+
+impl<P: Send + Sync> Tee for Kept<P> {
+    fn identity(&self) -> Result<Identity, Error> {
+        self.tee.identity()
+    }
+
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
+        self.tee.bind(policy)
+    }
+
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error> {
+        self.tee.derive(request)
+    }
+
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
+        self.tee.attest(data, kind)
+    }
+
+    fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
+        self.tee.local_verifier()
     }
 }

@@ -3,33 +3,23 @@
 use std::fs;
 use std::io::{Read, Write};
 
-use bulla_crypto::{Class, Role, RoleHash};
+use bulla_crypto::{Class, Role, RoleHash, SystemRandom};
 use bulla_sim::{EnclaveIdentity, GramineFiles, Machine, QuoteFault, SimulatedEnclave};
-use bulla_tee::sgx::arch::{Report, Targetinfo};
-use bulla_tee::sgx::{Gramine, QuoteSource};
-use bulla_tee::{Error, EvidenceKind, ReportData, Tee};
+use bulla_tee::sgx::{Enclave, Gramine, Processor};
+use bulla_tee::{Error, EvidenceKind, Tee};
 
-/// The backend's source of quotes, and the files that it reads.
-struct Mounted {
-    quotes: Gramine,
-    _files: GramineFiles,
-}
-
-impl QuoteSource for Mounted {
-    fn quote(
-        &self,
-        data: &ReportData,
-        report: &dyn Fn(&Targetinfo) -> Result<Report, Error>,
-    ) -> Result<Vec<u8>, Error> {
-        self.quotes.quote(data, report)
-    }
-}
+use crate::enclaves::Kept;
 
 pub fn boxed(machine: &Machine, identity: &EnclaveIdentity) -> Box<dyn Tee> {
     let files = machine.gramine(identity).unwrap();
+    Box::new(Kept { tee: enclave(machine, identity, &files), _place: files })
+}
+
+fn enclave(machine: &Machine, identity: &EnclaveIdentity, files: &GramineFiles) -> SimulatedEnclave {
     let quotes = Gramine::at(&files.root());
     assert!(quotes.is_here());
-    Box::new(machine.enclave_with(identity, Box::new(Mounted { quotes, _files: files })).unwrap())
+    let enclave = Enclave::new(Processor::Simulated, Box::new(SystemRandom), Some(Box::new(quotes)));
+    machine.run(identity, enclave).unwrap()
 }
 
 fn bench() -> (tempfile::TempDir, GramineFiles, SimulatedEnclave) {
@@ -37,8 +27,7 @@ fn bench() -> (tempfile::TempDir, GramineFiles, SimulatedEnclave) {
     let machine = Machine::create(folder.path()).unwrap();
     let identity = EnclaveIdentity::new([0xE1; 32], [0x51; 32], 7, 3);
     let files = machine.gramine(&identity).unwrap();
-    let quotes = Box::new(Gramine::at(&files.root()));
-    let enclave = machine.enclave_with(&identity, quotes).unwrap();
+    let enclave = enclave(&machine, &identity, &files);
     (folder, files, enclave)
 }
 

@@ -7,6 +7,7 @@ use suite::{Capability, Row};
 
 mod enclaves;
 mod gramine;
+mod occlum;
 mod suite;
 
 const ROWS: &[Row] = &[
@@ -22,6 +23,12 @@ const ROWS: &[Row] = &[
         cannot: &[],
         bench: || Enclaves::boxed(gramine::boxed),
     },
+    Row {
+        name: "SGX in Occlum",
+        ran: "ioctls of `/dev/sgx`, served by FUSE",
+        cannot: &[(Capability::Guests, "machine.unsupported", "Occlum has no command for EVERIFYREPORT2")],
+        bench: || Enclaves::boxed(occlum::boxed),
+    },
 ];
 
 fn row(name: &str) -> &'static Row {
@@ -36,6 +43,11 @@ fn sgx() {
 #[test]
 fn sgx_in_gramine() {
     suite::conforms(row("SGX in Gramine"));
+}
+
+#[test]
+fn sgx_in_occlum() {
+    suite::conforms(row("SGX in Occlum"));
 }
 
 /// A row that says less than its backend can is wrong too.

@@ -4,7 +4,10 @@ use bulla_crypto::{RandomSource, Secret};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
-use super::enclu::{self, Status};
+use super::enclu::Status;
+use super::leaves::{Instruction, Leaves, NoKey};
+#[cfg(target_os = "linux")]
+use super::occlum::Occlum;
 use super::own;
 use super::request::SgxRequest;
 use crate::{
@@ -34,9 +37,11 @@ pub enum Processor {
     Simulated,
 }
 
-/// A program inside an SGX enclave. It executes `ENCLU` itself, so it can ask for the keys of recorded security versions.
+/// A program inside an SGX enclave. It executes `ENCLU` itself, or has Occlum do it, so it can ask for the keys of recorded
+/// security versions.
 pub struct Enclave {
     processor: Processor,
+    leaves: Box<dyn Leaves>,
     random: Box<dyn RandomSource>,
     quotes: Option<Box<dyn QuoteSource>>,
 }
@@ -49,7 +54,22 @@ impl Enclave {
         random: Box<dyn RandomSource>,
         quotes: Option<Box<dyn QuoteSource>>,
     ) -> Self {
-        Self { processor, random, quotes }
+        Self { processor, leaves: Box::new(Instruction), random, quotes }
+    }
+
+    /// The enclave that this process runs in, in Occlum, by whose device under the folder `root` (which is `/` but in tests)
+    /// it has its keys, reports and quotes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where that device is not there.
+    #[cfg(target_os = "linux")]
+    pub fn occlum(
+        processor: Processor,
+        random: Box<dyn RandomSource>,
+        root: &std::path::Path,
+    ) -> Result<Self, Error> {
+        let (leaves, quotes) = (Occlum::open(root)?, Occlum::open(root)?);
+        Ok(Self { processor, leaves: Box::new(leaves), random, quotes: Some(Box::new(quotes)) })
     }
 
     /// Who this enclave is, after EREPORT.
@@ -57,7 +77,7 @@ impl Enclave {
     /// # Errors
     /// As [`Tee::identity`].
     pub fn sgx_identity(&self) -> Result<SgxIdentity, Error> {
-        let identity = SgxIdentity::from(&enclu::ereport(&Targetinfo::new_zeroed(), &[0; 64]).body);
+        let identity = SgxIdentity::from(&self.leaves.ereport(&Targetinfo::new_zeroed(), &[0; 64])?.body);
         match (self.processor, is_simulated(&identity.cpusvn)) {
             (Processor::Real, true) => Err(Error::WrongBackend { wanted: "real", found: "simulated" }),
             (Processor::Simulated, false) => Err(Error::WrongBackend { wanted: "simulated", found: "real" }),
@@ -69,20 +89,21 @@ impl Enclave {
 
     fn egetkey(&self, request: &Keyrequest, identity: &SgxIdentity) -> Result<Secret<16>, Error> {
         let mut result = Ok(());
-        let key = Secret::fill_with(|key| result = enclu::egetkey(request, key));
+        let key = Secret::fill_with(|key| result = self.leaves.egetkey(request, key));
         match result {
             Ok(()) => not_zero(key),
-            Err(Status::INVALID_CPUSVN) => Err(Error::TcbTooOld {
+            Err(NoKey::Status(Status::INVALID_CPUSVN)) => Err(Error::TcbTooOld {
                 register: "CPUSVN",
                 sealed: hex::encode(request.cpusvn),
                 current: hex::encode(identity.cpusvn),
             }),
-            Err(Status::INVALID_ISVSVN) => Err(Error::TcbTooOld {
+            Err(NoKey::Status(Status::INVALID_ISVSVN)) => Err(Error::TcbTooOld {
                 register: "ISVSVN",
                 sealed: request.isvsvn.to_string(),
                 current: identity.isv_svn.to_string(),
             }),
-            Err(Status(status)) => Err(Error::Instruction { leaf: "EGETKEY", status }),
+            Err(NoKey::Status(Status(status))) => Err(Error::Instruction { leaf: "EGETKEY", status }),
+            Err(NoKey::Way(error)) => Err(error),
         }
     }
 }
@@ -124,7 +145,7 @@ impl Tee for Enclave {
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
         self.sgx_identity()?;
-        let report = |target: &Targetinfo| Ok(enclu::ereport(target, data.as_bytes()));
+        let report = |target: &Targetinfo| self.leaves.ereport(target, data.as_bytes());
         match (kind, &self.quotes) {
             (EvidenceKind::Quote, Some(quotes)) => {
                 let quote = quotes.quote(data, &report)?;
@@ -140,14 +161,14 @@ impl Tee for Enclave {
     }
 
     fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
-        Some(self)
+        self.leaves.verifies_reports().then_some(self as &dyn LocalVerifier)
     }
 }
 
 impl LocalVerifier for Enclave {
     fn verify_report(&self, report: &ReportMac) -> Result<(), Error> {
         self.sgx_identity()?;
-        match enclu::everifyreport2(report) {
+        match self.leaves.everifyreport2(report) {
             Ok(()) => Ok(()),
             Err(Status::INVALID_REPORTMACSTRUCT) => Err(Error::BadReport),
             Err(Status::INVALID_LEAF) => Err(Error::Unsupported {

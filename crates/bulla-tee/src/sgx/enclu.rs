@@ -1,4 +1,4 @@
-//! The `ENCLU` instruction. The only module of this crate with `unsafe` in it.
+//! The `ENCLU` instruction. The only module of this backend with `unsafe` in it.
 //!
 //! Outside an enclave the instruction raises #UD, which arrives as SIGILL: whoever calls these functions must know to be
 //! inside one, or on a simulated machine that answers the signal.

@@ -5,6 +5,9 @@ mod enclave;
 mod enclu;
 #[cfg(target_os = "linux")]
 mod gramine;
+mod leaves;
+#[cfg(target_os = "linux")]
+mod occlum;
 mod own;
 mod request;
 
