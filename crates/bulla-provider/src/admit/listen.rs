@@ -73,7 +73,10 @@ impl Listeners {
             https: bind(listen.https)?.map(TlsDoor::new).transpose()?,
             unix: unix.transpose()?,
             vsock: vsock.transpose()?,
-            admin: Some(UnixDoor::open(&admin, None).map_err(listening(admin.display()))?),
+            admin: Some(
+                UnixDoor::open(&admin, None)
+                    .map_err(Error::io(format!("making the admin socket {}", admin.display())))?,
+            ),
             metrics: bind(listen.metrics)?,
         })
     }
