@@ -244,7 +244,9 @@ fn only_the_bytes_that_are_named_are_excused() {
     let verdict = judge(&[&before, &torn[..], &after].concat());
     assert_eq!((verdict.findings, verdict.tail, verdict.recovered.len()), (vec![], None, 1));
     assert_eq!(verdict.end, Some(sample.end));
-    for other in [&b""[..], b"other\n", &torn[1..], &[&torn[..], b"x\n"].concat()] {
+    let as_long = [&[b'x'; 21][..], b"\n"].concat();
+    assert_eq!(as_long.len(), torn.len());
+    for other in [&b""[..], b"other\n", &as_long, &torn[1..], &[&torn[..], b"x\n"].concat()] {
         assert!(!judge(&[&before, other, &after].concat()).findings.is_empty());
     }
     // Nobody has closed it yet.
