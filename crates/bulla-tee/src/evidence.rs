@@ -22,6 +22,8 @@ pub enum Evidence {
     SgxReport(Vec<u8>),
     /// A DCAP quote of a TDX guest.
     TdxQuote(Vec<u8>),
+    /// A TPM's quote, with the key that signed it and the registers that it is about.
+    TpmQuote(Vec<u8>),
     /// Evidence of a simulated machine (R110).
     Simulated(Box<Self>),
 }
@@ -30,7 +32,10 @@ impl Evidence {
     /// The bytes, whatever they are evidence of.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::SgxQuote(bytes) | Self::SgxReport(bytes) | Self::TdxQuote(bytes) => bytes,
+            Self::SgxQuote(bytes)
+            | Self::SgxReport(bytes)
+            | Self::TdxQuote(bytes)
+            | Self::TpmQuote(bytes) => bytes,
             Self::Simulated(evidence) => evidence.bytes(),
         }
     }

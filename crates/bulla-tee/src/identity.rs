@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::sgx::arch::{Attributes, ReportBody};
+use crate::tpm::TpmIdentity;
 
 /// The bytes 8..16 of a simulated processor's CPUSVN and of a simulated TDX module's TEE_TCB_SVN (R15, R110).
 ///
@@ -25,6 +26,8 @@ pub enum Identity {
     Tdx(Box<TdxIdentity>),
     /// A SEV-SNP guest.
     Snp(Box<SnpIdentity>),
+    /// A machine with a TPM.
+    Tpm(Box<TpmIdentity>),
 }
 
 impl Identity {
@@ -34,6 +37,7 @@ impl Identity {
             Self::Sgx(_) => "sgx",
             Self::Tdx(_) => "tdx",
             Self::Snp(_) => "snp",
+            Self::Tpm(_) => "tpm",
         }
     }
 
@@ -42,8 +46,8 @@ impl Identity {
         match self {
             Self::Sgx(enclave) => is_simulated(&enclave.cpusvn),
             Self::Tdx(guest) => is_simulated(&guest.tee_tcb_svn),
-            // No simulated machine makes SNP reports.
-            Self::Snp(_) => false,
+            // No simulated machine makes SNP reports, and none has a TPM: a software TPM is whoever runs it.
+            Self::Snp(_) | Self::Tpm(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
 //! | TDX guest | none of its own; a key provider gives it one | quotes |
+//! | TPM 2.0 | a random one that the TPM seals under its registers ([`tpm`]) | quotes |
 //!
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],
 //! [`Tee::derive`]), prove it ([`Tee::attest`]). Everything above this floor is written against them.
@@ -28,6 +29,7 @@ mod samples;
 pub mod sgx;
 pub mod snp;
 pub mod tdx;
+pub mod tpm;
 
 pub use anchor::{Anchor, Freshness, Reading};
 pub use binding::GuestBinding;
@@ -43,6 +45,7 @@ pub use outlook::{Doubt, Outlook, PlatformState};
 pub use policy::{Policy, Register, SignerPolicy};
 pub use provider::{GuestRegisters, ProviderRequest};
 pub use request::{KeyRequest, Mismatch};
+pub use tpm::{PcrPolicy, TpmIdentity, TpmRequest};
 
 /// A machine that derives keys bound to what runs on it.
 pub trait Tee: Send + Sync {

@@ -30,6 +30,9 @@ pub enum Doubt {
     /// The key is not bound to the guest's measurement, and whether another guest may have it is for the key provider to say,
     /// by its owner's manifest or the register policy.
     Entitlement,
+    /// The registers of the TPM are in no recorded state, and whether the authority has approved of this one is for an approval
+    /// of it to show.
+    Approval,
 }
 
 /// What is known of a machine besides the registers of what runs on it: its keys, and its CPUSVN.
@@ -78,7 +81,7 @@ impl PlatformState {
     pub fn here(identity: &Identity) -> Self {
         let cpusvn = match identity {
             Identity::Sgx(enclave) => Some(enclave.cpusvn),
-            Identity::Tdx(_) | Identity::Snp(_) => None,
+            Identity::Tdx(_) | Identity::Snp(_) | Identity::Tpm(_) => None,
         };
         Self { keys: Keys::Unknown, cpusvn, microcode: Microcode::Same }
     }
@@ -180,6 +183,7 @@ impl Doubt {
             Self::Cpusvn => "CPUSVN",
             Self::Attributes => "ATTRIBUTES",
             Self::Entitlement => "entitlement",
+            Self::Approval => "approval",
         }
     }
 }
@@ -195,6 +199,7 @@ impl fmt::Display for Doubt {
             Self::Entitlement => {
                 "another guest has the key only by a manifest of the owner's, or with the registers that are bound"
             }
+            Self::Approval => "the TPM's registers are in no recorded state: it takes an approval of the authority",
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"
             }

@@ -7,7 +7,7 @@ use crate::sgx::arch::{
     KEYPOLICY_CONFIGID, KEYPOLICY_ISVEXTPRODID, KEYPOLICY_ISVFAMILYID, KEYPOLICY_MRENCLAVE,
     KEYPOLICY_MRSIGNER,
 };
-use crate::{Error, GuestBinding};
+use crate::{Error, GuestBinding, PcrPolicy};
 
 const LABEL_MAX: usize = 64;
 
@@ -32,6 +32,7 @@ const LABEL_MAX: usize = 64;
 /// | `signer:product=N,svn=N,label=TEXT` | [`Policy::signer`] |
 /// | `registers:NAME+NAME…` | those [`Register`]s; with MRSIGNER follow `,product=N,svn=N,label=TEXT` |
 /// | `owner:HEX,product=NAME,svn=N`, `register-policy:NAME,version=N` | [`Policy::guest`], of a TDX guest with a key provider |
+/// | `pcr:N+N…` | [`Policy::pcrs`], of a TPM; [`PcrPolicy`] has more |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The KEYPOLICY bits of the registers.
@@ -39,6 +40,8 @@ pub struct Policy {
     signer: Option<SignerPolicy>,
     /// [`GuestBinding::Measurement`] wherever registers are named.
     guest: GuestBinding,
+    /// None wherever anything else is named.
+    pcrs: Option<PcrPolicy>,
 }
 
 /// A register that a key can be bound to (Intel SDM vol. 3D, KEYPOLICY).
@@ -77,13 +80,23 @@ impl Policy {
 
     /// Every program of this program's signer that `signer` admits.
     pub fn signer(signer: SignerPolicy) -> Self {
-        Self { keypolicy: KEYPOLICY_MRSIGNER, signer: Some(signer), guest: GuestBinding::Measurement }
+        Self {
+            keypolicy: KEYPOLICY_MRSIGNER,
+            signer: Some(signer),
+            guest: GuestBinding::Measurement,
+            pcrs: None,
+        }
     }
 
     /// What the key provider of a TDX guest binds to. Where that is the measurement, it is [`Policy::measurement`].
     pub fn guest(binding: GuestBinding) -> Self {
         let keypolicy = if binding == GuestBinding::Measurement { KEYPOLICY_MRENCLAVE } else { 0 };
-        Self { keypolicy, signer: None, guest: binding }
+        Self { keypolicy, signer: None, guest: binding, pcrs: None }
+    }
+
+    /// Registers of a TPM.
+    pub fn pcrs(pcrs: PcrPolicy) -> Self {
+        Self { keypolicy: 0, signer: None, guest: GuestBinding::Measurement, pcrs: Some(pcrs) }
     }
 
     /// The same, bound to one more register.
@@ -109,12 +122,24 @@ impl Policy {
         (*self == Self::guest(binding.clone())).then_some(binding)
     }
 
+    /// The registers of a TPM, where it names them.
+    pub fn pcr_policy(&self) -> Option<&PcrPolicy> {
+        self.pcrs.as_ref()
+    }
+
     /// Refuses what binds too little. Every machine does this before it binds a key.
     ///
     /// # Errors
     /// [`Error::UnderBoundPolicy`] without MRENCLAVE and MRSIGNER (R14), or with MRSIGNER and without product, version and
     /// label (R7); [`Error::InvalidPolicy`] for a label with other characters or a longer one.
     pub fn check(&self) -> Result<(), Error> {
+        if let Some(pcrs) = &self.pcrs {
+            if *self != Self::pcrs(pcrs.clone()) {
+                let rule = "registers of a TPM and of an enclave do not go together";
+                return Err(Error::InvalidPolicy(rule.into()));
+            }
+            return pcrs.check();
+        }
         if self.guest != GuestBinding::Measurement {
             if self.guest_binding().is_none() {
                 return Err(Error::InvalidPolicy(
@@ -141,7 +166,7 @@ impl Policy {
     pub(crate) fn of_keypolicy(keypolicy: u16, signer: SignerPolicy) -> Self {
         let keypolicy = keypolicy & KEYPOLICY_REGISTERS;
         let signer = (keypolicy & KEYPOLICY_MRSIGNER != 0).then_some(signer);
-        Self { keypolicy, signer, guest: GuestBinding::Measurement }
+        Self { keypolicy, signer, guest: GuestBinding::Measurement, pcrs: None }
     }
 
     pub(crate) fn keypolicy(&self) -> u16 {
@@ -212,6 +237,9 @@ pub(crate) fn is_label(text: &str) -> bool {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(pcrs) = &self.pcrs {
+            return pcrs.fmt(f);
+        }
         if self.guest != GuestBinding::Measurement {
             return self.guest.fmt(f);
         }
@@ -248,11 +276,12 @@ impl FromStr for Policy {
                     return Err(Error::InvalidPolicy("product, svn and label go with MRSIGNER".into()));
                 }
                 let signer = terms.map(str::parse).transpose()?;
-                Self { keypolicy, signer, guest: GuestBinding::Measurement }
+                Self { keypolicy, signer, guest: GuestBinding::Measurement, pcrs: None }
             }
+            Some(("pcr", rest)) => Self::pcrs(PcrPolicy::parse(rest)?),
             Some(("owner" | "register-policy", _)) => Self::guest(text.parse()?),
             _ => {
-                let forms = "a policy is `measurement`, `signer:product=N,svn=N,label=TEXT`, `registers:NAME+NAME`, \
+                let forms = "a policy is `measurement`, `signer:product=N,svn=N,label=TEXT`, `registers:NAME+NAME`, `pcr:N+N`, \
                              `owner:HEX,product=NAME,svn=N` or `register-policy:NAME,version=N`";
                 return Err(Error::InvalidPolicy(format!("{forms}, and this is {text:?}")));
             }
@@ -355,7 +384,7 @@ mod tests {
         for text in ["registers:CONFIGID", "registers:ISVFAMILYID+ISVEXTPRODID+CONFIGID"] {
             assert_eq!(code(text), "policy.under_bound", "{text}");
         }
-        let policy = Policy { keypolicy: 0, signer: None, guest: GuestBinding::Measurement };
+        let policy = Policy { keypolicy: 0, signer: None, guest: GuestBinding::Measurement, pcrs: None };
         let error = policy.check().unwrap_err();
         assert_eq!((error.code(), error.class()), ("policy.under_bound", bulla_crypto::Class::Usage));
     }

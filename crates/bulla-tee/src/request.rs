@@ -5,7 +5,8 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 
 use crate::sgx::SgxRequest;
-use crate::{Doubt, Error, Identity, Outlook, PlatformState, Policy, ProviderRequest};
+use crate::tpm::PcrSet;
+use crate::{Doubt, Error, Identity, Outlook, PcrPolicy, PlatformState, Policy, ProviderRequest, TpmRequest};
 
 /// How to get a key again, on the machine that gave it.
 ///
@@ -18,6 +19,8 @@ pub enum KeyRequest {
     Sgx(Box<SgxRequest>),
     /// A TDX guest asks its key provider.
     TdxProvider(Box<ProviderRequest>),
+    /// A TPM unseals a key.
+    Tpm(Box<TpmRequest>),
     /// Any of the others, of a simulated machine. It never nests.
     Simulated(Box<Self>),
 }
@@ -28,6 +31,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(_) => "sgx",
             Self::TdxProvider(_) => "tdx-provider",
+            Self::Tpm(_) => "tpm",
             Self::Simulated(_) => "sim",
         }
     }
@@ -37,6 +41,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => to_cbor(request.as_ref()),
             Self::TdxProvider(request) => to_cbor(request.as_ref()),
+            Self::Tpm(request) => to_cbor(request.as_ref()),
             Self::Simulated(request) => {
                 to_cbor(SimulatedCbor { kind: request.kind(), body: &request.encode() })
             }
@@ -53,6 +58,7 @@ impl KeyRequest {
         let request = match kind {
             "sgx" => Self::Sgx(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tdx-provider" => Self::TdxProvider(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
+            "tpm" => Self::Tpm(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "sim" => {
                 let inner: SimulatedCbor<'_> = from_cbor(bytes).ok_or_else(no_cbor)?;
                 if inner.kind == "sim" {
@@ -68,6 +74,7 @@ impl KeyRequest {
         match &request {
             Self::Sgx(request) => request.check()?,
             Self::TdxProvider(request) => request.check()?,
+            Self::Tpm(request) => request.check()?,
             Self::Simulated(_) => {}
         }
         Ok(request)
@@ -78,6 +85,10 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => request.policy(),
             Self::TdxProvider(request) => Policy::guest(request.binding.clone()),
+            Self::Tpm(request) => match request.policy() {
+                policy if policy == PcrPolicy::present(PcrSet::MEASUREMENT) => Policy::measurement(),
+                policy => Policy::pcrs(policy),
+            },
             Self::Simulated(request) => request.policy(),
         }
     }
@@ -89,9 +100,16 @@ impl KeyRequest {
     /// version above the current one, [`Error::OtherMachine`], or [`Error::WrongBackend`] for another kind of machine.
     pub fn opens_under(&self, identity: &Identity, platform: &PlatformState) -> Outlook {
         match self.fits(identity) {
-            Ok(()) => match (platform.outlook(self.cpusvn()), self.provider(), identity) {
-                (Outlook::Opens, Some(request), Identity::Tdx(guest))
-                    if request.is_for_the_provider_to_say(guest) =>
+            Ok(()) => match (platform.outlook(self.cpusvn()), self, identity) {
+                (Outlook::Opens, Self::Tpm(request), Identity::Tpm(tpm))
+                    if request.is_for_the_authority_to_say(tpm) =>
+                {
+                    Outlook::MayNot(Doubt::Approval)
+                }
+                (Outlook::Opens, request, Identity::Tdx(guest))
+                    if request
+                        .provider()
+                        .is_some_and(|request| request.is_for_the_provider_to_say(guest)) =>
                 {
                     Outlook::MayNot(Doubt::Entitlement)
                 }
@@ -111,6 +129,7 @@ impl KeyRequest {
         match (request, identity) {
             (Self::Sgx(request), Identity::Sgx(identity)) => request.fits(identity),
             (Self::TdxProvider(request), Identity::Tdx(identity)) => request.fits(identity),
+            (Self::Tpm(request), Identity::Tpm(identity)) => request.fits(identity),
             (request, identity) => {
                 Err(Error::WrongBackend { wanted: request.kind(), found: identity.kind() })
             }
@@ -121,7 +140,7 @@ impl KeyRequest {
     pub(crate) fn sgx(&self) -> Option<&SgxRequest> {
         match self {
             Self::Sgx(request) => Some(request),
-            Self::TdxProvider(_) => None,
+            Self::TdxProvider(_) | Self::Tpm(_) => None,
             Self::Simulated(request) => request.sgx(),
         }
     }
@@ -129,7 +148,7 @@ impl KeyRequest {
     /// The request to a key provider, simulated or not.
     fn provider(&self) -> Option<&ProviderRequest> {
         match self {
-            Self::Sgx(_) => None,
+            Self::Sgx(_) | Self::Tpm(_) => None,
             Self::TdxProvider(request) => Some(request),
             Self::Simulated(request) => request.provider(),
         }
@@ -144,7 +163,7 @@ impl KeyRequest {
     pub(crate) fn set_cpusvn(&mut self, cpusvn: [u8; 16]) {
         match self {
             Self::Sgx(request) => request.cpusvn = cpusvn,
-            Self::TdxProvider(_) => {}
+            Self::TdxProvider(_) | Self::Tpm(_) => {}
             Self::Simulated(request) => request.set_cpusvn(cpusvn),
         }
     }

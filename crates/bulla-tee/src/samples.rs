@@ -4,6 +4,7 @@ use crate::sgx::SgxRequest;
 use crate::sgx::arch::{Attributes, flags};
 use crate::{
     GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity,
+    TpmIdentity, TpmRequest,
 };
 
 /// An enclave without KSS.
@@ -76,4 +77,24 @@ pub(crate) fn sgx_identity(identity: SgxIdentity) -> Identity {
 
 pub(crate) fn tdx_identity() -> Identity {
     Identity::Tdx(Box::new(guest()))
+}
+
+/// Register n holds n.
+pub(crate) fn tpm_identity() -> TpmIdentity {
+    let mut pcrs = [[0; 32]; 24];
+    pcrs.iter_mut().zip(0..).for_each(|(value, register)| *value = [register; 32]);
+    TpmIdentity { parent: [1; 32], pcrs }
+}
+
+pub(crate) fn tpm(policy: &Policy) -> TpmRequest {
+    let identity = tpm_identity();
+    let (policy, states) = TpmRequest::states(policy, &identity).unwrap();
+    TpmRequest {
+        parent: identity.parent,
+        public: vec![0xA1, 0xA2, 0xA3],
+        private: vec![0xB1, 0xB2],
+        pcrs: policy.pcrs.bits(),
+        states: states.into_iter().map(Into::into).collect(),
+        authority: policy.authority,
+    }
 }
