@@ -1,0 +1,167 @@
+//! One connection to a TPM: the keys, sessions and reads that everything else is made of.
+
+use bulla_crypto::sha256;
+use bulla_tee::tpm::{PCRS, PcrSet, TpmIdentity};
+use tss_esapi::Context;
+use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
+use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, DefaultKey};
+use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
+use tss_esapi::constants::SessionType;
+use tss_esapi::handles::KeyHandle;
+use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::interface_types::ecc::EccCurve;
+use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{
+    EccPoint, PcrSelectionList, PcrSelectionListBuilder, PcrSlot, Public, PublicBuilder,
+    PublicEccParametersBuilder, SymmetricDefinition, SymmetricDefinitionObject,
+};
+use tss_esapi::tcti_ldr::TctiNameConf;
+use tss_esapi::traits::Marshall;
+
+use crate::Error;
+
+/// A connection. What it made in the TPM is flushed when it is dropped.
+pub(crate) struct Connection {
+    pub(crate) tpm: Context,
+}
+
+/// A primary key, made again from the TPM's seed each time.
+pub(crate) struct Primary {
+    pub(crate) handle: KeyHandle,
+    /// The digest of its Name.
+    pub(crate) name: [u8; 32],
+}
+
+impl Connection {
+    pub(crate) fn open(address: &TctiNameConf) -> Result<Self, Error> {
+        let tpm = Context::new(address.clone()).map_err(|error| {
+            let reason = format!("nothing answers at {address:?} ({error}); name another by tpm:ADDRESS");
+            bulla_tee::Error::Unavailable { machine: "TPM", reason }
+        })?;
+        Ok(Self { tpm })
+    }
+
+    /// The storage key that keys are sealed under.
+    pub(crate) fn parent(&mut self) -> Result<Primary, Error> {
+        let template = storage_key().map_err(Error::step("describe its storage key"))?;
+        self.primary(Hierarchy::Owner, template, "make its storage key")
+    }
+
+    /// The endorsement key, as its vendor certified it (TCG EK Credential Profile, template L-2: ECC on P-256).
+    pub(crate) fn endorsement_key(&mut self) -> Result<Primary, Error> {
+        let selection = AsymmetricAlgorithmSelection::Ecc(EccCurve::NistP256);
+        let template = create_ek_public_from_default_template_2(selection, DefaultKey)
+            .map_err(Error::step("describe its endorsement key"))?;
+        self.primary(Hierarchy::Endorsement, template, "make its endorsement key")
+    }
+
+    fn primary(&mut self, of: Hierarchy, template: Public, step: &'static str) -> Result<Primary, Error> {
+        let made = self.tpm.execute_with_session(Some(AuthSession::Password), |tpm| {
+            tpm.create_primary(of, template, None, None, None, None)
+        });
+        let made = made.map_err(Error::step(step))?;
+        Ok(Primary { handle: made.key_handle, name: name_of(&made.out_public)? })
+    }
+
+    /// A session whose secret only the holder of `key` can decrypt: answers in it are authenticated against fresh nonces, and
+    /// the first parameter of command and answer is encrypted where that can be.
+    pub(crate) fn session(&mut self, key: &Primary, kind: SessionType) -> Result<AuthSession, Error> {
+        let started = self.tpm.start_auth_session(
+            Some(key.handle),
+            None,
+            None,
+            kind,
+            SymmetricDefinition::AES_128_CFB,
+            HashingAlgorithm::Sha256,
+        );
+        let session =
+            started.map_err(Error::step("start a session"))?.ok_or(Error::Unauthenticated("session"))?;
+        self.encrypts(session)?;
+        Ok(session)
+    }
+
+    fn encrypts(&mut self, session: AuthSession) -> Result<(), Error> {
+        let (attributes, mask) = SessionAttributesBuilder::new()
+            .with_decrypt(true)
+            .with_encrypt(true)
+            .with_audit(false)
+            .with_continue_session(true)
+            .build();
+        self.tpm.tr_sess_set_attributes(session, attributes, mask).map_err(Error::step("encrypt a session"))
+    }
+
+    /// What the TPM says of itself, authenticated by its storage key.
+    pub(crate) fn identity(&mut self, parent: &Primary, session: AuthSession) -> Result<TpmIdentity, Error> {
+        let (attributes, mask) = SessionAttributesBuilder::new()
+            .with_decrypt(false)
+            .with_encrypt(false)
+            .with_audit(true)
+            .with_continue_session(true)
+            .build();
+        self.tpm.tr_sess_set_attributes(session, attributes, mask).map_err(Error::step("audit a session"))?;
+        let mut pcrs = [[0; 32]; PCRS];
+        for (start, registers) in (0..).step_by(8).zip(pcrs.chunks_mut(8)) {
+            let step = "read its registers";
+            let selection = selection(0xFF << start).map_err(Error::step(step))?;
+            let read = self.tpm.execute_with_session(Some(session), |tpm| tpm.pcr_read(selection.clone()));
+            let (_, given, values) = read.map_err(Error::step(step))?;
+            let no_bank =
+                || bulla_tee::Error::Unsupported { machine: "this TPM", what: "measure by SHA-256" };
+            if given != selection || values.len() != registers.len() {
+                return Err(no_bank().into());
+            }
+            for (register, value) in registers.iter_mut().zip(values.value()) {
+                *register = value.value().try_into().map_err(|_| no_bank())?;
+            }
+        }
+        self.encrypts(session)?;
+        Ok(TpmIdentity { parent: parent.name, pcrs })
+    }
+}
+
+/// The registers of the SHA-256 bank, by a bit for each.
+pub(crate) fn selection(bits: u32) -> tss_esapi::Result<PcrSelectionList> {
+    let slots: Vec<PcrSlot> = (0..PCRS)
+        .filter(|register| bits >> register & 1 == 1)
+        .map(|register| PcrSlot::try_from(1_u32 << register))
+        .collect::<Result<_, _>>()?;
+    PcrSelectionListBuilder::new().with_selection(HashingAlgorithm::Sha256, &slots).build()
+}
+
+/// The same of a policy.
+pub(crate) fn selected(pcrs: PcrSet) -> Result<PcrSelectionList, Error> {
+    selection(pcrs.bits()).map_err(Error::step("select registers"))
+}
+
+/// The digest of a Name (TPM 2.0 Library, part 1, "Names").
+pub(crate) fn name_of(public: &Public) -> Result<[u8; 32], Error> {
+    Ok(sha256(&[&public.marshall().map_err(Error::step("describe a key"))?]))
+}
+
+/// The storage key: ECC on P-256 (TCG TPM v2.0 Provisioning Guidance, SRK). Another template is another key, which opens nothing
+/// that was sealed under this one.
+fn storage_key() -> tss_esapi::Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_no_da(true)
+        .with_restricted(true)
+        .with_decrypt(true)
+        .build()?;
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(
+            PublicEccParametersBuilder::new_restricted_decryption_key(
+                SymmetricDefinitionObject::AES_128_CFB,
+                EccCurve::NistP256,
+            )
+            .build()?,
+        )
+        .with_ecc_unique_identifier(EccPoint::default())
+        .build()
+}

@@ -1,0 +1,6 @@
+//! Everything here runs against software TPMs, real processes of their own.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod sealing;
+mod support;

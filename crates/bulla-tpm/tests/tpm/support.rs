@@ -1,0 +1,124 @@
+//! A software TPM: a process that listens on loopback, without a resource manager.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use bulla_tpm::Tpm;
+use tempfile::TempDir;
+use tss_esapi::Context;
+use tss_esapi::constants::CapabilityType;
+use tss_esapi::handles::PcrHandle;
+use tss_esapi::interface_types::algorithm::HashingAlgorithm;
+use tss_esapi::interface_types::session_handles::AuthSession;
+use tss_esapi::structures::{CapabilityData, Digest, DigestValues};
+
+pub(crate) struct SoftwareTpm {
+    process: Child,
+    state: TempDir,
+    pub(crate) port: u16,
+}
+
+impl SoftwareTpm {
+    /// A new one, with something measured into every register that bulla selects by default.
+    pub(crate) fn new() -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let (process, port) = start(state.path());
+        let tpm = Self { process, state, port };
+        tpm.boot();
+        tpm
+    }
+
+    /// What a system start measures.
+    fn boot(&self) {
+        for register in [0, 2, 4, 7] {
+            self.extend(register, "measured at start");
+        }
+    }
+
+    /// The machine restarts: the registers go back, and the same software is measured again.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        (self.process, self.port) = start(self.state.path());
+        self.boot();
+    }
+
+    fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("swtpm:host=127.0.0.1,port={}", self.port)
+    }
+
+    pub(crate) fn machine(&self) -> Tpm {
+        Tpm::open(&self.address()).unwrap()
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        Context::new(self.address().parse().unwrap()).unwrap()
+    }
+
+    pub(crate) fn extend(&self, register: u32, event: &str) {
+        let mut values = DigestValues::new();
+        let digest = bulla_crypto::sha256(&[event.as_bytes()]).to_vec();
+        values.set(HashingAlgorithm::Sha256, Digest::try_from(digest).unwrap());
+        let register = PcrHandle::try_from(register).unwrap();
+        self.context()
+            .execute_with_session(Some(AuthSession::Password), |tpm| tpm.pcr_extend(register, values))
+            .unwrap();
+    }
+
+    /// How many sessions and objects are in the TPM.
+    pub(crate) fn occupied(&self) -> usize {
+        let mut context = self.context();
+        // Loaded sessions, saved sessions, transient objects (TPM 2.0 Library, part 2, TPM_HT).
+        [0x0200_0000, 0x0300_0000, 0x8000_0000]
+            .into_iter()
+            .map(|first| match context.get_capability(CapabilityType::Handles, first, 16).unwrap() {
+                (CapabilityData::Handles(handles), _) => handles.len(),
+                other => panic!("{other:?}"),
+            })
+            .sum()
+    }
+}
+
+impl Drop for SoftwareTpm {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The address has two ports, one after the other, so a free pair is tried until one is still free when it is taken.
+fn start(state: &Path) -> (Child, u16) {
+    loop {
+        let port = free_pair();
+        let at = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
+        let mut process = Command::new("swtpm")
+            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
+            .args(["--tpmstate", &format!("dir={}", state.display())])
+            .args(["--server", &at(port), "--ctrl", &at(port + 1)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the package swtpm is installed");
+        while process.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+                return (process, port);
+            }
+            thread::yield_now();
+        }
+    }
+}
+
+pub(crate) fn free_pair() -> u16 {
+    loop {
+        let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
