@@ -1,5 +1,5 @@
 //! Bounds that the process sets on itself before anything else, so that no environment variable has to.
-#![allow(unsafe_code, reason = "one call of the C library that has no safe wrapper")]
+#![allow(unsafe_code, reason = "two calls of the C library that have no safe wrapper")]
 
 use std::panic;
 
@@ -17,6 +17,12 @@ const ARENAS: libc::c_int = 2;
 pub(crate) fn apply() {
     // SAFETY: it takes two integers, and no other thread runs yet.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+    // The TPM software stack prints on its own what it returns as well, unless its variable says otherwise.
+    #[cfg(feature = "tpm")]
+    if std::env::var_os("TSS2_LOG").is_none() {
+        // SAFETY: no other thread runs yet, so none reads the environment.
+        unsafe { std::env::set_var("TSS2_LOG", "all+none") };
+    }
     // Best effort: some library operating systems do not have the call, and an enclave has no core dumps anyway.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     panic::set_hook(Box::new(|panic| {

@@ -38,6 +38,14 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
             let tee = Arc::new(Enclave::new(Processor::Real, Box::new(SystemRandom), None));
             Ok(Machine { tee, judge: None })
         }
+        #[cfg(feature = "tpm")]
+        "tpm" => {
+            let address = if parameter.is_empty() { "device:/dev/tpmrm0" } else { parameter };
+            let tee = Arc::new(bulla_tpm::Tpm::open(address).map_err(bulla_tee::Error::from)?);
+            Ok(Machine { tee, judge: None })
+        }
+        #[cfg(not(feature = "tpm"))]
+        "tpm" => Err(Failure::usage("this program was built without TPMs: build it with the feature `tpm`")),
         #[cfg(feature = "sim")]
         "sim" => simulated::enclave(parameter),
         #[cfg(feature = "sim")]
@@ -77,9 +85,9 @@ fn require_enclave() -> Result<(), bulla_tee::Error> {
 }
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "sgx, sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "sgx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "sgx";
+const KINDS: &str = "sgx or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {

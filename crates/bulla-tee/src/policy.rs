@@ -41,7 +41,7 @@ pub struct Policy {
     /// [`GuestBinding::Measurement`] wherever registers are named.
     guest: GuestBinding,
     /// None wherever anything else is named.
-    pcrs: Option<PcrPolicy>,
+    pcrs: Option<Box<PcrPolicy>>,
 }
 
 /// A register that a key can be bound to (Intel SDM vol. 3D, KEYPOLICY).
@@ -96,7 +96,7 @@ impl Policy {
 
     /// Registers of a TPM.
     pub fn pcrs(pcrs: PcrPolicy) -> Self {
-        Self { keypolicy: 0, signer: None, guest: GuestBinding::Measurement, pcrs: Some(pcrs) }
+        Self { keypolicy: 0, signer: None, guest: GuestBinding::Measurement, pcrs: Some(Box::new(pcrs)) }
     }
 
     /// The same, bound to one more register.
@@ -124,7 +124,7 @@ impl Policy {
 
     /// The registers of a TPM, where it names them.
     pub fn pcr_policy(&self) -> Option<&PcrPolicy> {
-        self.pcrs.as_ref()
+        self.pcrs.as_deref()
     }
 
     /// Refuses what binds too little. Every machine does this before it binds a key.
@@ -134,7 +134,7 @@ impl Policy {
     /// label (R7); [`Error::InvalidPolicy`] for a label with other characters or a longer one.
     pub fn check(&self) -> Result<(), Error> {
         if let Some(pcrs) = &self.pcrs {
-            if *self != Self::pcrs(pcrs.clone()) {
+            if *self != Self::pcrs(pcrs.as_ref().clone()) {
                 let rule = "registers of a TPM and of an enclave do not go together";
                 return Err(Error::InvalidPolicy(rule.into()));
             }

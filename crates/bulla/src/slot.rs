@@ -94,7 +94,11 @@ impl Slot {
         match &self.opener {
             Opener::Machine(KeyRequest::Simulated(_)) => Strength::Simulated,
             Opener::Machine(request) => {
-                let to_program = request.policy().registers().any(|register| register == Register::MrEnclave);
+                let policy = request.policy();
+                let to_program = match policy.pcr_policy() {
+                    Some(pcrs) => pcrs.authority.is_none(),
+                    None => policy.registers().any(|register| register == Register::MrEnclave),
+                };
                 if to_program { Strength::Measurement } else { Strength::Signer }
             }
             Opener::Recipient(_) => Strength::Recipient,

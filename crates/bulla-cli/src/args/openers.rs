@@ -45,7 +45,7 @@ pub(crate) struct OptionalPin {
 #[derive(Debug, Group)]
 pub(crate) struct NewOpeners {
     /// What the machine's key is bound to: `measurement` (exactly this program), `signer:product=N,svn=N,label=TEXT` (later
-    /// versions too) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them); of a guest with a key provider
+    /// versions too) `pcr:N+N` (registers of a TPM) or `registers:NAME+NAME` (with MRSIGNER and its terms if it is among them); of a guest with a key provider
     /// `measurement`, `owner:HEX,product=NAME,svn=N` (every image that the owner entitles) or `register-policy:NAME,version=N`
     #[arg(long, visible_alias = "binding", value_name = "POLICY", default_value = "measurement")]
     pub(crate) policy: String,

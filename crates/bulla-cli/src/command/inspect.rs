@@ -184,6 +184,16 @@ fn machine(request: &KeyRequest) -> Machine {
             ]);
             Machine { name: "a TDX guest, through its key provider", simulated: false, selectors }
         }
+        KeyRequest::Tpm(request) => Machine {
+            name: "a TPM",
+            simulated: false,
+            selectors: vec![
+                ("registers", request.selection().to_string().into()),
+                ("states", request.states.iter().map(|state| hex::encode(&**state)).collect()),
+                ("policy", KeyRequest::Tpm(request.clone()).policy().to_string().into()),
+                ("storage key", hex::encode(request.parent).into()),
+            ],
+        },
         KeyRequest::Simulated(request) => Machine { simulated: true, ..machine(request) },
         _ => Machine {
             name: "a machine that this program does not know",

@@ -30,7 +30,7 @@ fn without_a_machine_there_is_usage() {
     for line in ["seal --context wallet", "unseal --context wallet"] {
         bulla.run(line).fails(2, &["no machine given", "--machine", "sgx"]);
     }
-    for machine in ["host", "sgx:1", "SGX", "sim-tdx:host", "tpm", ":"] {
+    for machine in ["host", "sgx:1", "SGX", "sim-tdx:host", "tpmx", ":"] {
         let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
         ran.fails(2, &["unknown machine", machine]);
     }

@@ -222,10 +222,7 @@ mod tests {
         }
         let pcrs = "pcr:0+2+4+7+8+9+11+14".parse::<Policy>().unwrap();
         assert_eq!(pcrs, Policy::pcrs(super::PcrPolicy::present(super::PcrSet::MEASUREMENT)));
-        assert_eq!(
-            pcrs.clone().with_register(Register::MrEnclave).check().unwrap_err().code(),
-            "policy.invalid"
-        );
+        assert_eq!(pcrs.with_register(Register::MrEnclave).check().unwrap_err().code(), "policy.invalid");
         for bad in [
             "pcr:x".to_owned(),
             "pcr:24".into(),
@@ -233,7 +230,7 @@ mod tests {
             format!("pcr:7,or=4:{a}"),
             format!("pcr:7,or=7:{a}+7:{b}"),
             format!("pcr:7,or=7:{}", &a[2..]),
-            format!("pcr:7,label=x"),
+            "pcr:7,label=x".into(),
             format!("pcr:7,authority={key},label="),
             format!("pcr:7,authority={key},label=a,label=b"),
             format!("pcr:7{}", format!(",or=7:{a}").repeat(8)),
