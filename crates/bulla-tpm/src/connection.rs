@@ -26,6 +26,19 @@ pub(crate) struct Connection {
     pub(crate) tpm: Context,
 }
 
+/// What of a command and its answer is protected. Both are always authenticated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// Nothing more.
+    Mac,
+    /// The first parameter of the answer is encrypted.
+    MacAndAnswer,
+    /// The first parameter of both is encrypted.
+    MacAndBoth,
+    /// Nothing more, of a command that takes no authorisation.
+    Audit,
+}
+
 /// A primary key, made again from the TPM's seed each time.
 pub(crate) struct Primary {
     pub(crate) handle: KeyHandle,
@@ -77,29 +90,24 @@ impl Connection {
         );
         let session =
             started.map_err(Error::step("start a session"))?.ok_or(Error::Unauthenticated("session"))?;
-        self.encrypts(session)?;
+        self.protect(session, Protection::MacAndBoth)?;
         Ok(session)
     }
 
-    fn encrypts(&mut self, session: AuthSession) -> Result<(), Error> {
+    /// From here on, what of commands and answers in this session is protected.
+    pub(crate) fn protect(&mut self, session: AuthSession, protection: Protection) -> Result<(), Error> {
         let (attributes, mask) = SessionAttributesBuilder::new()
-            .with_decrypt(true)
-            .with_encrypt(true)
-            .with_audit(false)
+            .with_decrypt(protection == Protection::MacAndBoth)
+            .with_encrypt(matches!(protection, Protection::MacAndBoth | Protection::MacAndAnswer))
+            .with_audit(protection == Protection::Audit)
             .with_continue_session(true)
             .build();
-        self.tpm.tr_sess_set_attributes(session, attributes, mask).map_err(Error::step("encrypt a session"))
+        self.tpm.tr_sess_set_attributes(session, attributes, mask).map_err(Error::step("protect a session"))
     }
 
     /// What the TPM says of itself, authenticated by its storage key.
     pub(crate) fn identity(&mut self, parent: &Primary, session: AuthSession) -> Result<TpmIdentity, Error> {
-        let (attributes, mask) = SessionAttributesBuilder::new()
-            .with_decrypt(false)
-            .with_encrypt(false)
-            .with_audit(true)
-            .with_continue_session(true)
-            .build();
-        self.tpm.tr_sess_set_attributes(session, attributes, mask).map_err(Error::step("audit a session"))?;
+        self.protect(session, Protection::Audit)?;
         let mut pcrs = [[0; 32]; PCRS];
         for (start, registers) in (0..).step_by(8).zip(pcrs.chunks_mut(8)) {
             let step = "read its registers";
@@ -115,7 +123,7 @@ impl Connection {
                 *register = value.value().try_into().map_err(|_| no_bank())?;
             }
         }
-        self.encrypts(session)?;
+        self.protect(session, Protection::MacAndBoth)?;
         Ok(TpmIdentity { parent: parent.name, pcrs })
     }
 }

@@ -130,6 +130,9 @@ impl Tpm {
             })?;
         let opened = way.open(&mut connection, &parent, request, ticket, object.into());
         let key = opened.or_else(|error| {
+            if !error.is(Tss2ResponseCodeKind::PolicyFail) && !error.is(Tss2ResponseCodeKind::Value) {
+                return Err(error);
+            }
             // The registers may have been extended in the meantime; if so, that is the reason.
             let identity = connection.identity(&parent, session)?;
             self.way(request, &identity)?;
