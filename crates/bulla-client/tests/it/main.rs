@@ -8,6 +8,7 @@ mod network;
 mod provider;
 mod request;
 mod server;
+mod session;
 mod tee;
 mod trust;
 mod world;
