@@ -17,11 +17,15 @@
 //! If one of them fails there is an [`Error`] and nothing else: no key, no part of one, no file (B21). The network, the
 //! host and everyone between are only carriers, which is why plain HTTP is enough.
 //!
+//! A [`Session`] is for many keys: steps 1 to 4 once for a TLS connection, to which both sides bind evidence, and then keys
+//! inside it. They are taken from that connection and from no other (R42).
+//!
 //! [`ProviderTee`] makes a guest that asks a provider one more [`Tee`](bulla_tee::Tee), so that the sealing library works on
 //! it as on any machine.
 //!
-//! Everything here blocks, and nothing reads a clock: the caller's [`Judge`] brings the time. What is decided is in
-//! pure code over bytes; only one private module knows HTTP.
+//! What is decided is in pure code over bytes. Two faces carry it out: [`Client`] blocks, and `AsyncClient` (feature `async`)
+//! runs on tokio. Neither judges by a clock of its own: the caller's [`Judge`] brings the time. Nothing is cached but the
+//! connection of a session.
 //!
 //! ```no_run
 //! use std::sync::Arc;

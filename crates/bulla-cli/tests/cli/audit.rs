@@ -152,7 +152,7 @@ fn whoever_edits_the_log_is_found_out() {
 /// keys again when there is space, on a chain that is whole.
 #[test]
 fn no_key_leaves_while_the_disk_is_full() {
-    no_key_leaves(|bulla, provider| {
+    no_key_leaves(PROVIDER, |bulla, provider| {
         let options = provider.options();
         bulla.run(&format!("--machine sim-td:host request {options} --path app/db --purpose disk")).code == 0
     });
@@ -161,12 +161,24 @@ fn no_key_leaves_while_the_disk_is_full() {
 /// The same for the legacy listener.
 #[test]
 fn no_legacy_key_leaves_while_the_disk_is_full() {
-    no_key_leaves(|bulla, provider| answers(provider, &frame(bulla, "default")));
+    no_key_leaves(PROVIDER, |bulla, provider| answers(provider, &frame(bulla, "default")));
 }
 
-fn no_key_leaves(asks: impl Fn(&Bulla, &Serving) -> bool) {
+/// The same in sessions.
+#[test]
+fn no_key_of_a_session_leaves_while_the_disk_is_full() {
+    let settings = "machine = \"sim:host\"\n[listen]\nhttps = \"127.0.0.1:0\"\n";
+    no_key_leaves(settings, |bulla, provider| {
+        let (address, id) = (provider.said("listening on "), provider.id());
+        let request =
+            format!("request --session --provider {address} --provider-id {id} --path app/db --purpose disk");
+        bulla.run(&format!("--machine sim-td:host {request}")).code == 0
+    });
+}
+
+fn no_key_leaves(settings: &str, asks: impl Fn(&Bulla, &Serving) -> bool) {
     let bulla = Bulla::with_host();
-    bulla.write("provider.toml", PROVIDER);
+    bulla.write("provider.toml", settings);
     // No file may grow beyond 12 KiB; who tries is told, and not killed.
     let mut command = Command::new("bash");
     let serve = "trap '' XFSZ; ulimit -S -f 12; exec \"$0\" provider serve --config provider.toml";
