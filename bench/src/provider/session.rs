@@ -67,7 +67,7 @@ fn client(known: &Known, machine: &Arc<Machine>) -> Client {
         authority: known.statement.authority,
         root_id: None,
     };
-    let guest = Arc::new(machine.guest(TdDescription::default_guest()));
+    let guest = Arc::new(machine.guest(TdDescription::default_guest()).unwrap());
     Client::new(guest, &format!("https://{}", known.at), pin, judge).unwrap()
 }
 

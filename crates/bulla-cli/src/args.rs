@@ -59,12 +59,12 @@ pub(crate) use successor::{
 pub(crate) struct Args {
     #[cfg_attr(
         not(feature = "sim"),
-        doc = "The machine to work on: `sgx` (the enclave that this process runs in) or `tpm[:TCTI]` (the TPM at that address, \
+        doc = "The machine to work on: `sgx` or `tdx` (the enclave or guest that this process runs in) or `tpm[:TCTI]` (the TPM at that address, \
                such as device:/dev/tpmrm0, where the program was built with it)"
     )]
     #[cfg_attr(
         feature = "sim",
-        doc = "The machine to work on: `sgx` (the enclave that this process runs in), `tpm[:TCTI]` (the TPM at \
+        doc = "The machine to work on: `sgx` or `tdx` (the enclave or guest that this process runs in), `tpm[:TCTI]` (the TPM at \
                that address, such as device:/dev/tpmrm0, where the program was built with it), `sim:DIR` (an enclave of a simulated \
                machine) or `sim-td:DIR[,TDFILE]` (a TDX guest of it)"
     )]

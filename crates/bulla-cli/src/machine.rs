@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use bulla_attest::{CollateralSource, Policy, TrustAnchor};
 use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
 use bulla_tee::sgx::{Enclave, Processor};
+use bulla_tee::tdx::TdxGuest;
 
 use crate::failure::Failure;
 
@@ -46,6 +48,11 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         }
         #[cfg(not(feature = "tpm"))]
         "tpm" => Err(Failure::usage("this program was built without TPMs: build it with the feature `tpm`")),
+        "tdx" if parameter.is_empty() => {
+            let guest = TdxGuest::new(Processor::Real, Path::new("/"));
+            guest.tdx_identity()?;
+            Ok(Machine { tee: Arc::new(guest), judge: None })
+        }
         #[cfg(feature = "sim")]
         "sim" => simulated::enclave(parameter),
         #[cfg(feature = "sim")]
@@ -67,7 +74,7 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
     match machine {
-        "sgx" => Ok(judge(None)),
+        "sgx" | "tdx" => Ok(judge(None)),
         machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
@@ -85,9 +92,9 @@ fn require_enclave() -> Result<(), bulla_tee::Error> {
 }
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "sgx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "sgx, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "sgx or tpm[:TCTI]";
+const KINDS: &str = "sgx, tdx or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {
@@ -113,7 +120,7 @@ mod simulated {
     pub(super) fn guest(parameter: &str) -> Result<Machine, Failure> {
         let (dir, td) = parameter.split_once(',').unwrap_or((parameter, "default"));
         let machine = bulla_sim::Machine::open(dir)?;
-        let tee = Arc::new(machine.guest(sim::guest(td)?));
+        let tee = Arc::new(machine.guest(sim::guest(td)?)?);
         Ok(Machine { tee, judge: Some(judge(machine)?) })
     }
 

@@ -182,6 +182,6 @@ fn only_a_simulated_enclave_works_under_the_development_policy() {
     let posing = Arc::new(Posing(site.enclave(), real));
     assert_eq!(code(site.provider_of(posing)), "provider.signed_policy_needed");
     assert!(!site.state_dir().exists());
-    let guest = Arc::new(site.machine().guest(TdDescription::default_guest()));
+    let guest = Arc::new(site.machine().guest(TdDescription::default_guest()).unwrap());
     assert_eq!(code(site.provider_of(guest)), "provider.not_an_enclave");
 }

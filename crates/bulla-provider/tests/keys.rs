@@ -12,7 +12,6 @@ use bulla_protocol::v1::{
 };
 use bulla_sim::{Machine, Step, TdDescription};
 use bulla_tee::{DerivedKey, Evidence, GuestRegisters, Identity, KeyRequest, Policy, ReportData, Tee};
-use zerocopy::IntoBytes;
 
 use support::{Client, Running, Site, selector, v1_key};
 
@@ -98,7 +97,9 @@ fn the_classical_suite_is_not_allowed_by_default() {
 fn described(client: &Client, td: &TdDescription, algorithm: Algorithm) -> FutureKey {
     let folder = tempfile::tempdir().unwrap();
     let machine = Machine::create(folder.path().join("machine")).unwrap();
-    let Identity::Tdx(guest) = machine.guest(td.clone()).identity().unwrap() else { panic!("no guest") };
+    let Identity::Tdx(guest) = machine.guest(td.clone()).unwrap().identity().unwrap() else {
+        panic!("no guest")
+    };
     let registers = GuestRegisters::from(guest.as_ref());
     let register = |(name, value): (&str, &[u8; 48])| Register { name: name.into(), value: *value };
     FutureKey {
@@ -187,9 +188,11 @@ fn a_description_is_exactly_one_shape() {
 
 // A report of a guest on the provider's machine.
 
-/// An order with a TDREPORT instead of a quote.
+/// An order with a TDREPORT instead of a quote, as the guest gets it from its device.
 fn order_with_report(client: &Client, machine: &Machine, td: &TdDescription) -> Order {
-    let evidence = machine.td_report(td, client.request.report_data().as_bytes()).as_bytes().to_vec();
+    let guest = machine.guest(td.clone()).unwrap();
+    let evidence = guest.attest(&client.request.report_data(), bulla_tee::EvidenceKind::TdReport).unwrap();
+    let evidence = evidence.bytes().to_vec();
     Order { kind: EvidenceKind::TdxReport, evidence, ..client.order(machine, td) }
 }
 

@@ -50,7 +50,7 @@ impl Owner {
 fn registers(td: &TdDescription) -> GuestRegisters {
     let folder = tempfile::tempdir().unwrap();
     let machine = bulla_sim::Machine::create(folder.path().join("machine")).unwrap();
-    match machine.guest(td.clone()).identity().unwrap() {
+    match machine.guest(td.clone()).unwrap().identity().unwrap() {
         Identity::Tdx(guest) => GuestRegisters::from(guest.as_ref()),
         _ => panic!("no guest"),
     }

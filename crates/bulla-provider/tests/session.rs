@@ -34,7 +34,7 @@ fn client_at(site: &Site, running: &Running, address: &str) -> Client {
         authority: running.identity.authority,
         root_id: Some(running.identity.root_id),
     };
-    let guest = site.machine().guest(TdDescription::default_guest());
+    let guest = site.machine().guest(TdDescription::default_guest()).unwrap();
     Client::new(Arc::new(guest), address, pin, judge).unwrap()
 }
 

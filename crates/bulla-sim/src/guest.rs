@@ -1,19 +1,20 @@
 //! A TDX guest of a simulated machine.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla_crypto::sha384;
-use bulla_tee::tdx::{TdInfo, attributes};
-use bulla_tee::{
-    DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, TdxIdentity, Tee,
-};
+use bulla_tee::sgx::Processor;
+use bulla_tee::tdx::{TdInfo, TdxGuest, attributes};
+use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
 use serde::Deserialize;
 use zerocopy::FromZeros;
 
 use crate::Error;
-use crate::cpu::Cpu;
+use crate::guest_kernel::{GuestFault, GuestKernel};
 use crate::hexadecimal::Hex;
-use crate::quoting::Quoting;
+use crate::pseudo::Mount;
 
 /// The registers of a TDX guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,45 +157,66 @@ impl TdDescription {
     }
 }
 
-/// A TDX guest of a simulated machine. It has quotes and no key of its own, as with TDX 1.5.
+/// The shipped TDX backend in a guest of a simulated machine: its device, its reports in configfs and its registers in sysfs
+/// are pseudo-files of a simulated kernel. It has quotes and no key of its own, as with TDX 1.5. Evidence is tagged as
+/// simulated (R110).
+///
+/// ```
+/// use bulla_sim::{Machine, TdDescription};
+/// use bulla_tee::{EvidenceKind, ReportData, Tee};
+///
+/// # let parent = tempfile::tempdir()?;
+/// let machine = Machine::create(parent.path().join("machine"))?;
+/// let guest = machine.guest(TdDescription::default_guest())?;
+/// let data = ReportData::new(bulla_crypto::Role::GuestRequest, &[]);
+/// assert_eq!(guest.attest(&data, EvidenceKind::TdReport)?.bytes().len(), 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct SimulatedGuest {
-    pub(crate) cpu: Arc<Cpu>,
-    pub(crate) quoting: Arc<Quoting>,
-    pub(crate) td: TdDescription,
+    guest: TdxGuest,
+    kernel: Arc<GuestKernel>,
+    root: PathBuf,
+    _mount: Mount,
 }
 
-const MACHINE: &str = "a TDX guest";
-const NO_KEY: &str = "derive a key by itself: it asks a key provider for one";
+impl SimulatedGuest {
+    pub(crate) fn new(kernel: GuestKernel) -> io::Result<Self> {
+        let kernel = Arc::new(kernel);
+        let mount = Mount::new(kernel.clone())?;
+        let root = mount.root();
+        Ok(Self { guest: TdxGuest::new(Processor::Simulated, &root), kernel, root, _mount: mount })
+    }
+
+    /// The backend, for what only a TDX guest has.
+    pub fn tdx(&self) -> &TdxGuest {
+        &self.guest
+    }
+
+    /// Where its devices and pseudo-files are, for this process.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Lets something go wrong once, the next time that it can.
+    pub fn fail(&self, fault: GuestFault) {
+        self.kernel.fail(fault);
+    }
+}
 
 impl Tee for SimulatedGuest {
     fn identity(&self) -> Result<Identity, bulla_tee::Error> {
-        Ok(Identity::Tdx(Box::new(TdxIdentity {
-            mrtd: self.td.mrtd,
-            rtmr: self.td.rtmr,
-            mrconfigid: self.td.mrconfigid,
-            mrowner: self.td.mrowner,
-            mrownerconfig: self.td.mrownerconfig,
-            mrservicetd: [0; 48],
-            attributes: self.td.attributes,
-            xfam: self.td.xfam,
-            tee_tcb_svn: self.cpu.tee_tcb_svn,
-            mrseam: self.cpu.mrseam,
-        })))
+        self.guest.identity()
     }
 
-    fn bind(&self, _policy: &Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
-        Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
+        self.guest.bind(policy)
     }
 
-    fn derive(&self, _request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
-        Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
+        self.guest.derive(request)
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, bulla_tee::Error> {
-        let EvidenceKind::Quote = kind else {
-            return Err(bulla_tee::Error::Unsupported { machine: MACHINE, what: "make an SGX report" });
-        };
-        let report = self.cpu.tdreport(&self.td.td_info(), data.as_bytes());
-        Ok(Evidence::Simulated(Box::new(Evidence::TdxQuote(self.quoting.td_quote(&report)?))))
+        Ok(Evidence::Simulated(Box::new(self.guest.attest(data, kind)?)))
     }
 }

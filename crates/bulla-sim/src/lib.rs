@@ -2,7 +2,8 @@
 //!
 //! It has a processor with fuses and versions, enclaves, a TDX module with guests, quoting enclaves and a provisioning
 //! service of its own. What runs on it is the shipped code: the SGX backend of [`bulla_tee`] executes its own `ENCLU`
-//! instruction, which a signal handler answers.
+//! instruction, which a signal handler answers, and its TDX backend opens a device and files that a simulated kernel serves
+//! through FUSE.
 //!
 //! | part | does | as described in |
 //! |---|---|---|
@@ -21,6 +22,7 @@ mod error;
 mod faults;
 mod gramine;
 mod guest;
+mod guest_kernel;
 mod hexadecimal;
 mod history;
 mod machine;
@@ -38,6 +40,7 @@ pub use error::Error;
 pub use faults::QuoteFault;
 pub use gramine::GramineFiles;
 pub use guest::{SimulatedGuest, TdDescription};
+pub use guest_kernel::GuestFault;
 pub use history::{Edition, Recovery};
 pub use machine::{Machine, Step};
 pub use occlum::OcclumDevice;

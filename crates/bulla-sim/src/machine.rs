@@ -16,6 +16,7 @@ use crate::collateral::{TeeType, collateral};
 use crate::cpu::Cpu;
 use crate::enclave::{self, ENCLAVE_TOML, QuotingEnclave};
 use crate::gramine::GramineFiles;
+use crate::guest_kernel::GuestKernel;
 use crate::hexadecimal::Hex;
 use crate::history::{Edition, History, Recovery, Revocation};
 use crate::occlum::OcclumDevice;
@@ -393,8 +394,15 @@ impl Machine {
     }
 
     /// A TDX guest on this machine.
-    pub fn guest(&self, td: TdDescription) -> SimulatedGuest {
-        SimulatedGuest { cpu: self.cpu.clone(), quoting: self.quoting.clone(), td }
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where its kernel's files cannot be served: it takes `/dev/fuse`, and root or `fusermount3`.
+    pub fn guest(&self, td: TdDescription) -> Result<SimulatedGuest, Error> {
+        let kernel = GuestKernel::new(self.cpu.clone(), self.quoting.clone(), td);
+        SimulatedGuest::new(kernel).map_err(|error| {
+            let reason = format!("its guest needs FUSE (/dev/fuse, and root or fusermount3): {error}");
+            Error::unavailable(&self.dir, reason)
+        })
     }
 
     /// The TDREPORT of a guest over `report_data`, for an enclave on this machine to check locally.

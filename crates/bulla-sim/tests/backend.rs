@@ -193,7 +193,7 @@ fn untagged_requests_are_refused() {
     let claimed = KeyRequest::Simulated(Box::new(KeyRequest::Sgx(real)));
     assert!(matches!(derive(&machine, &app(), &claimed), Err(Error::WrongBackend { .. })));
 
-    let guest = machine.guest(TdDescription::default_guest());
+    let guest = machine.guest(TdDescription::default_guest()).unwrap();
     assert!(matches!(guest.bind(&Policy::measurement()), Err(Error::Unsupported { .. })));
     assert!(matches!(guest.derive(&claimed), Err(Error::Unsupported { .. })));
 }

@@ -60,7 +60,7 @@ fn a_tdx_quote_verifies_and_says_who_runs() {
     let (_dir, machine) = new();
     let guest = TdDescription::default_guest();
     let data = RoleHash::new(Role::GuestRequest, &[("nonce", &[9; 32])]);
-    let tee = machine.guest(guest.clone());
+    let tee = machine.guest(guest.clone()).unwrap();
     let Evidence::Simulated(evidence) = tee.attest(&data, EvidenceKind::Quote).unwrap() else {
         panic!("not tagged as simulated")
     };

@@ -77,7 +77,7 @@ fn another_module_shows_in_reports_and_quotes_of_what_is_opened_later() {
         assert_eq!(quote[48..64], info.tee_tcb_svn);
         assert_eq!((&quote[64..112], &quote[112..160]), (&info.mrseam[..], &module.mrsigner[..]));
         assert_eq!(quote[160..168], module.attributes);
-        let Identity::Tdx(identity) = machine.guest(guest.clone()).identity().unwrap() else {
+        let Identity::Tdx(identity) = machine.guest(guest.clone()).unwrap().identity().unwrap() else {
             panic!("a guest")
         };
         assert_eq!((identity.mrseam, identity.tee_tcb_svn), (info.mrseam, info.tee_tcb_svn));

@@ -135,6 +135,15 @@ pub enum Error {
         status: u32,
     },
 
+    /// A device or the kernel before it failed, or gave what it never gives.
+    #[error("{device} {fault}")]
+    Device {
+        /// The device.
+        device: &'static str,
+        /// What it did.
+        fault: String,
+    },
+
     /// There is no good randomness (R61).
     #[error(transparent)]
     Entropy(#[from] EntropyFailure),
@@ -177,6 +186,7 @@ impl Error {
             Self::BadReport => "report.bad",
             Self::SelfEvidence(_) => "evidence.self",
             Self::Instruction { .. } => "machine.instruction",
+            Self::Device { .. } => "machine.device",
             Self::Entropy(_) => "entropy.failure",
             Self::Delegate(delegate) => delegate.code,
         }
@@ -195,7 +205,7 @@ impl Error {
             Self::TcbTooOld { .. } | Self::BelowFloor { .. } => Class::TooOld,
             Self::InvalidRequest(_) | Self::InvalidFloor(_) => Class::Damaged,
             Self::Unsupported { .. } | Self::UnderBoundPolicy(_) | Self::InvalidPolicy(_) => Class::Usage,
-            Self::Zero(_) | Self::Instruction { .. } | Self::Entropy(_) => Class::Other,
+            Self::Zero(_) | Self::Instruction { .. } | Self::Device { .. } | Self::Entropy(_) => Class::Other,
             Self::Delegate(delegate) => delegate.class,
         }
     }

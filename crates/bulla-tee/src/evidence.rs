@@ -10,6 +10,8 @@ pub enum EvidenceKind<'a> {
     Quote,
     /// An SGX REPORT, for one enclave on this machine.
     Report(&'a Targetinfo),
+    /// A TDREPORT of a TDX guest, for enclaves on this machine.
+    TdReport,
 }
 
 /// Evidence, as the bytes that a verifier takes.
@@ -24,6 +26,8 @@ pub enum Evidence {
     TdxQuote(Vec<u8>),
     /// A TPM's quote, with the key that signed it and the registers that it is about.
     TpmQuote(Vec<u8>),
+    /// A TDREPORT, 1024 bytes.
+    TdReport(Vec<u8>),
     /// Evidence of a simulated machine (R110).
     Simulated(Box<Self>),
 }
@@ -35,7 +39,8 @@ impl Evidence {
             Self::SgxQuote(bytes)
             | Self::SgxReport(bytes)
             | Self::TdxQuote(bytes)
-            | Self::TpmQuote(bytes) => bytes,
+            | Self::TpmQuote(bytes)
+            | Self::TdReport(bytes) => bytes,
             Self::Simulated(evidence) => evidence.bytes(),
         }
     }

@@ -3,7 +3,7 @@
 //! | machine | key | evidence |
 //! |---|---|---|
 //! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
-//! | TDX guest | none of its own; a key provider gives it one | quotes |
+//! | TDX guest | none of its own; a key provider gives it one | TDREPORTs by `/dev/tdx_guest`, quotes by configfs (`tdx::TdxGuest`) |
 //! | TPM 2.0 | a random one that the TPM seals under its registers ([`tpm`]) | quotes |
 //!
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],
@@ -30,6 +30,8 @@ pub mod sgx;
 pub mod snp;
 pub mod tdx;
 pub mod tpm;
+#[cfg(target_os = "linux")]
+mod tsm;
 
 pub use anchor::{Anchor, Freshness, Reading};
 pub use binding::GuestBinding;

@@ -377,7 +377,7 @@ mod tests {
     fn guest(change: impl FnOnce(&mut TdxIdentity)) -> Identity {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::create(folder.path().join("machine")).unwrap();
-        let tee = machine.guest(TdDescription::default_guest());
+        let tee = machine.guest(TdDescription::default_guest()).unwrap();
         let Identity::Tdx(mut identity) = tee.identity().unwrap() else { panic!("a guest") };
         change(&mut identity);
         Identity::Tdx(identity)
@@ -534,7 +534,7 @@ mod tests {
     fn a_guest_without_a_key_asks_for_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::create(folder.path().join("machine")).unwrap();
-        let refused = Request::new(&machine.guest(TdDescription::default_guest())).unwrap_err();
+        let refused = Request::new(&machine.guest(TdDescription::default_guest()).unwrap()).unwrap_err();
         assert_eq!(refused.code(), "machine.unsupported");
     }
 

@@ -210,7 +210,7 @@ fn r42_evidence_for_anything_but_this_connection_is_refused() {
 fn r40_the_quote_of_a_session_is_the_pinned_providers() {
     let world = World::new();
     let other = EnclaveIdentity { mrenclave: [0x66; 32], ..identity() };
-    let guest = world.machine.guest(TdDescription::default_guest());
+    let guest = world.machine.guest(TdDescription::default_guest()).unwrap();
     let cases: [(Arc<dyn Tee>, &str); 3] = [
         (Arc::new(enclave_of(&world.machine, &other)), "untrusted_provider.measurement"),
         (Arc::new(enclave_of(&world.machine, &identity().with_debug())), "policy.debug"),

@@ -131,7 +131,7 @@ fn a_simulated_machine_is_refused_unless_it_is_allowed() {
 fn a_debug_guest_does_not_ask() {
     let world = World::new();
     let server = world.provider().serve();
-    let guest = world.machine.guest(TdDescription::default_guest().with_debug());
+    let guest = world.machine.guest(TdDescription::default_guest().with_debug()).unwrap();
     let error = failure(&world.client_of(guest, &server.url, PIN));
     assert!(matches!(error, Error::OwnEvidence(_)), "{error}");
     assert_eq!((error.code(), server.count("POST /v1/keys")), ("policy.debug", 0));

@@ -37,7 +37,7 @@ impl World {
         };
         let collateral = Arc::new(Collaterals {
             sgx: set(&machine.enclave(&identity()).unwrap()),
-            tdx: set(&machine.guest(TdDescription::default_guest())),
+            tdx: set(&machine.guest(TdDescription::default_guest()).unwrap()),
         });
         Self { dir, machine, collateral }
     }
@@ -76,12 +76,12 @@ impl World {
     }
 
     pub(crate) fn guest(&self) -> SimulatedGuest {
-        self.machine.guest(TdDescription::default_guest())
+        self.machine.guest(TdDescription::default_guest()).unwrap()
     }
 
     /// A guest with another program in it.
     pub(crate) fn other_guest(&self) -> SimulatedGuest {
-        self.machine.guest(TdDescription { mrtd: [0x0E; 48], ..TdDescription::default_guest() })
+        self.machine.guest(TdDescription { mrtd: [0x0E; 48], ..TdDescription::default_guest() }).unwrap()
     }
 
     /// The pinned provider.

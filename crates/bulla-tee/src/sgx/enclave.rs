@@ -156,6 +156,9 @@ impl Tee for Enclave {
                 let reason = "no quoting service is connected to it".into();
                 Err(Error::Unavailable { machine: "source of SGX quotes", reason })
             }
+            (EvidenceKind::TdReport, _) => {
+                Err(Error::Unsupported { machine: "an SGX enclave", what: "make a TDREPORT" })
+            }
             (EvidenceKind::Report(target), _) => Ok(Evidence::SgxReport(report(target)?.as_bytes().to_vec())),
         }
     }

@@ -1,0 +1,143 @@
+//! Reports through configfs (Linux 6.7, Documentation/ABI/testing/configfs-tsm-report).
+//!
+//! A folder of our own is made for each request, and its counter of writes is read before and after, so that a report is
+//! never taken that somebody else's write has asked for.
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
+
+use crate::Error;
+
+const FOLDER: &str = "sys/kernel/config/tsm/report";
+const MACHINE: &str = "source of reports in configfs";
+const DEVICE: &str = "the kernel's configfs-tsm";
+/// The largest report (R31).
+const LIMIT: u64 = 64 * 1024;
+/// How often a request is made again when somebody else wrote to its folder.
+const TRIES: usize = 3;
+
+/// The reports of one of the kernel's providers.
+pub(crate) struct Tsm {
+    folder: PathBuf,
+    provider: &'static str,
+}
+
+impl Tsm {
+    pub(crate) fn new(root: &Path, provider: &'static str) -> Self {
+        Self { folder: root.join(FOLDER), provider }
+    }
+
+    /// A report over `data`.
+    pub(crate) fn report(&self, data: &[u8; 64]) -> Result<Vec<u8>, Error> {
+        let request = self.request()?;
+        let found = request.text("provider")?;
+        if found != self.provider {
+            return Err(fault(format_args!("is that of {found}, and {} was expected", self.provider)));
+        }
+        for _ in 0..TRIES {
+            let before = request.generation()?;
+            request.write(data)?;
+            let expected = before.wrapping_add(1);
+            if request.generation()? != expected {
+                continue;
+            }
+            let report = request.blob("outblob")?;
+            if request.generation()? == expected {
+                return Ok(report);
+            }
+        }
+        Err(fault("was written to by somebody else each time a report was asked for"))
+    }
+
+    fn request(&self) -> Result<Request, Error> {
+        if !self.folder.is_dir() {
+            let reason = "there is no /sys/kernel/config/tsm/report: mount configfs, and use Linux 6.7 or later with \
+                          CONFIG_TSM_REPORTS";
+            return Err(Error::Unavailable { machine: MACHINE, reason: reason.into() });
+        }
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let folder = self.folder.join(format!("bulla-{}-{number}", process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Request { folder }),
+                // Left behind by a process that had this number before and was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(refused("mkdir", &error)),
+            }
+        }
+    }
+}
+
+/// A folder below `report`, which goes with this.
+struct Request {
+    folder: PathBuf,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // An empty folder stays behind if this fails, and harms nobody.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+impl Request {
+    /// One write, and the close that lets the kernel take it.
+    fn write(&self, data: &[u8; 64]) -> Result<(), Error> {
+        let written = OpenOptions::new()
+            .write(true)
+            .open(self.folder.join("inblob"))
+            .and_then(|mut file| file.write_all(data));
+        written.map_err(|error| refused("inblob", &error))
+    }
+
+    fn generation(&self) -> Result<u64, Error> {
+        let text = self.text("generation")?;
+        text.parse().map_err(|_| fault(format_args!("has `{text}` for its generation")))
+    }
+
+    fn text(&self, name: &'static str) -> Result<String, Error> {
+        let bytes = self.blob(name)?;
+        let text = String::from_utf8(bytes).map_err(|_| fault(format_args!("has no text in {name}")))?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    fn blob(&self, name: &'static str) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        File::open(self.folder.join(name))
+            .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
+            .map_err(|error| refused(name, &error))?;
+        if bytes.len() as u64 > LIMIT {
+            return Err(fault(format_args!("gave more than {LIMIT} bytes for {name}")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// What no kernel should do.
+pub(crate) fn fault(fault: impl Display) -> Error {
+    Error::Device { device: DEVICE, fault: fault.to_string() }
+}
+
+fn refused(what: &'static str, error: &io::Error) -> Error {
+    let unavailable =
+        |reason: &str| Error::Unavailable { machine: MACHINE, reason: format!("{what}: {reason}") };
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NXIO) => unavailable("the kernel has nothing that makes reports; is this a guest?"),
+        Some(Errno::ACCESS | Errno::PERM) => unavailable("only root may ask for reports here"),
+        Some(Errno::BUSY) => unavailable("an earlier request is still on its way; try again"),
+        Some(Errno::TIMEDOUT) => unavailable(
+            "the host has not answered in 30 seconds; see that its quote generation service runs, and try again",
+        ),
+        Some(Errno::IO) => unavailable(
+            "the host refused; see that its quote generation service runs and reaches its platform",
+        ),
+        _ => fault(format_args!("refused {what}: {error}")),
+    }
+}
