@@ -1,10 +1,32 @@
 //! Requests for keys.
 
 use bulla_protocol::Code;
-use bulla_protocol::v1::{FutureKey, KEY_LENGTHS, KEYS_MAX, Order, Request};
+use bulla_protocol::v1::{FutureKey, KEY_LENGTHS, KEYS_MAX, Order, Request, SessionOrder, SessionRequest};
 
-/// Reads an order or the description of a guest; whether it is one of them.
+/// Reads an order, the description of a guest, or what is sent for a session and in one; whether it is one of them.
 pub fn order(data: &[u8]) -> bool {
+    request(data) || session(data)
+}
+
+fn session(data: &[u8]) -> bool {
+    let (order, request) = (SessionOrder::from_json(data), SessionRequest::from_json(data));
+    if let Ok(order) = &order {
+        assert_eq!(SessionOrder::from_json(&serde_json::to_vec(order).unwrap()).as_ref(), Ok(order));
+    }
+    if let Ok(request) = &request {
+        assert_eq!(SessionRequest::from_json(&serde_json::to_vec(request).unwrap()).as_ref(), Ok(request));
+        assert!((1..=KEYS_MAX).contains(&request.keys.len()));
+        assert!(request.keys.iter().all(|key| KEY_LENGTHS.contains(&key.length)));
+    }
+    for refusal in [order.as_ref().err(), request.as_ref().err()].into_iter().flatten() {
+        let coarse = [Code::Malformed, Code::Unsupported, Code::TooLarge];
+        assert!(coarse.contains(refusal), "{refusal:?}");
+    }
+    assert!(order.is_err() || request.is_err(), "nothing is both");
+    order.is_ok() || request.is_ok()
+}
+
+fn request(data: &[u8]) -> bool {
     let (order, future) = (Order::from_json(data), FutureKey::from_json(data));
     if let Ok(order) = &order {
         let written = serde_json::to_vec(order).unwrap();
