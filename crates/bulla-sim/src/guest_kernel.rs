@@ -55,7 +55,9 @@ pub enum GuestFault {
     QuoteEmpty,
     /// The same, and an earlier quote is still in the buffer.
     QuoteStale,
-    /// The same, and a part of a quote is.
+    /// The host hands over the quote of another guest, over the same report data.
+    QuoteOfOther,
+    /// The host refuses, and a part of a quote is still in the buffer.
     QuoteCutOff,
     /// Somebody else writes to the request's folder behind our write.
     OtherWriter,
@@ -169,7 +171,11 @@ impl GuestKernel {
             return Ok(Vec::new());
         }
         let data = if self.fails(GuestFault::QuoteStale) { &OTHER } else { report_data };
-        let report = self.cpu.tdreport(&self.state().td.td_info(), data);
+        let mut td = self.state().td.clone();
+        if self.fails(GuestFault::QuoteOfOther) {
+            td.mrtd = [0x0E; 48];
+        }
+        let report = self.cpu.tdreport(&td.td_info(), data);
         let mut quote = self.quoting.td_quote(&report).map_err(|_| Errno::EIO)?;
         if self.fails(GuestFault::QuoteCutOff) {
             quote.truncate(1000);

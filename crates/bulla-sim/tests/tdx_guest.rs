@@ -139,8 +139,8 @@ fn a_device_that_fails_is_not_believed() {
     }
 }
 
-/// Busy, timeout and a refusal of the host can be mended there; a success without a quote is the defect of kernels that do
-/// not look at the host's status.
+/// R37, R54: busy, timeout and a refusal of the host can be mended there; a success without a quote is the defect of kernels that do
+/// not look at the host's status, and a quote of another call or guest is not this one's.
 #[test]
 fn a_failed_quote_is_not_taken_for_one() {
     let (_parent, machine) = new();
@@ -150,7 +150,8 @@ fn a_failed_quote_is_not_taken_for_one() {
         (GuestFault::QuoteTimeout, "machine.unavailable", "30 seconds"),
         (GuestFault::QuoteFails, "machine.unavailable", "the host refused"),
         (GuestFault::QuoteEmpty, "machine.device", "there is nothing in it"),
-        (GuestFault::QuoteStale, "machine.device", "other report data"),
+        (GuestFault::QuoteStale, "evidence.self", "another call"),
+        (GuestFault::QuoteOfOther, "evidence.self", "another guest"),
         (GuestFault::QuoteCutOff, "machine.device", "it is cut off"),
     ] {
         guest.fail(fault);

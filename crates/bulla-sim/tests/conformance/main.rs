@@ -9,6 +9,7 @@ mod enclaves;
 mod gramine;
 mod occlum;
 mod suite;
+mod tdx;
 
 const ROWS: &[Row] = &[
     Row {
@@ -29,6 +30,12 @@ const ROWS: &[Row] = &[
         cannot: &[(Capability::Guests, "machine.unsupported", "Occlum has no command for EVERIFYREPORT2")],
         bench: || Enclaves::boxed(occlum::boxed),
     },
+    Row {
+        name: "TDX guest",
+        ran: "ioctl of `/dev/tdx_guest`, configfs and sysfs, served by FUSE",
+        cannot: tdx::CANNOT,
+        bench: tdx::Guests::boxed,
+    },
 ];
 
 fn row(name: &str) -> &'static Row {
@@ -48,6 +55,11 @@ fn sgx_in_gramine() {
 #[test]
 fn sgx_in_occlum() {
     suite::conforms(row("SGX in Occlum"));
+}
+
+#[test]
+fn tdx_guest() {
+    suite::conforms(row("TDX guest"));
 }
 
 /// A row that says less than its backend can is wrong too.

@@ -170,13 +170,15 @@ pub fn table(rows: &[Row]) -> String {
         for capability in Capability::ALL {
             match row.cannot.iter().find(|(each, ..)| *each == capability) {
                 None => table += " yes |",
-                Some((_, code, why)) => {
-                    notes.push(format!("- {}, {}: {why} (`{code}`).\n", row.name, capability.words().0));
-                    table += " no |";
-                }
+                Some(_) => table += " no |",
             }
         }
         table.push('\n');
+        for reasons in row.cannot.chunk_by(|(_, one, why), (_, other, also)| (one, why) == (other, also)) {
+            let heads: Vec<_> = reasons.iter().map(|(capability, ..)| capability.words().0).collect();
+            let (_, code, why) = reasons[0];
+            notes.push(format!("- {}, {}: {why} (`{code}`).\n", row.name, heads.join(", ")));
+        }
     }
     table + "\n" + &notes.concat()
 }
@@ -287,10 +289,15 @@ fn quote(bench: &dyn Bench) -> Outcome {
 
 fn report(bench: &dyn Bench) -> Outcome {
     let target = bulla_tee::sgx::arch::Targetinfo::new_zeroed();
-    let evidence = bench.start().attest(&data(1), EvidenceKind::Report(&target))?;
+    let tee = bench.start();
+    // An enclave's is for one other enclave, a guest's for all of them.
+    let (evidence, length, data_at) = match tee.attest(&data(1), EvidenceKind::Report(&target)) {
+        Err(Error::Unsupported { .. }) => (tee.attest(&data(1), EvidenceKind::TdReport)?, 1024, 128),
+        evidence => (evidence?, 432, 320),
+    };
     assert!(matches!(evidence, bulla_tee::Evidence::Simulated(_)));
-    assert_eq!(evidence.bytes().len(), 432);
-    assert_eq!(evidence.bytes().get(320..384), Some(&data(1).as_bytes()[..]));
+    assert_eq!(evidence.bytes().len(), length);
+    assert_eq!(evidence.bytes().get(data_at..data_at + 64), Some(&data(1).as_bytes()[..]));
     Ok(())
 }
 

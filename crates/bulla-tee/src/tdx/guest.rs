@@ -11,7 +11,7 @@ use super::arch::TdReport;
 use super::registers::{self, RuntimeRegister};
 use super::{device, quote};
 use crate::sgx::Processor;
-use crate::tsm::{self, Tsm};
+use crate::tsm::Tsm;
 use crate::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, TdxIdentity, Tee,
     is_simulated,
@@ -111,13 +111,7 @@ impl Tee for TdxGuest {
             EvidenceKind::TdReport => Ok(Evidence::TdReport(report.as_bytes().to_vec())),
             EvidenceKind::Quote => {
                 let found = Tsm::new(&self.root, PROVIDER).report(data.as_bytes())?;
-                match quote::cut(&found, data.as_bytes()) {
-                    Ok(quote) => Ok(Evidence::TdxQuote(quote)),
-                    Err(fault) => Err(tsm::fault(format_args!(
-                        "gave no quote and said that it did: {fault}; update the kernel, and see on the host that the \
-                         quote generation service runs"
-                    ))),
-                }
+                Ok(Evidence::TdxQuote(quote::take(&found, &report)?))
             }
             EvidenceKind::Report(_) => {
                 Err(Error::Unsupported { machine: MACHINE, what: "make an SGX report" })
