@@ -9,6 +9,7 @@ mod audit;
 mod authority;
 mod change;
 mod custody;
+mod doctor;
 mod envelope;
 mod exec;
 mod floor;
@@ -35,6 +36,7 @@ pub(crate) use change::{Files, Rewrap, Rotate};
 pub(crate) use custody::{
     Adopt, Ask, AskForBackup, Asked, Drill, Grant, Handover, Init, Recover, Recovered, Share,
 };
+pub(crate) use doctor::Doctor;
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};
@@ -59,13 +61,14 @@ pub(crate) use successor::{
 pub(crate) struct Args {
     #[cfg_attr(
         not(feature = "sim"),
-        doc = "The machine to work on: `sgx` or `tdx` (the enclave or guest that this process runs in) or `tpm[:TCTI]` (the TPM at that address, \
-               such as device:/dev/tpmrm0, where the program was built with it)"
+        doc = "The machine to work on: `auto` (whichever this process is in), `sgx` (an enclave in Gramine), `occlum` (one in \
+               Occlum), `tdx` (a guest) or `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it)"
     )]
     #[cfg_attr(
         feature = "sim",
-        doc = "The machine to work on: `sgx` or `tdx` (the enclave or guest that this process runs in), `tpm[:TCTI]` (the TPM at \
-               that address, such as device:/dev/tpmrm0, where the program was built with it), `sim:DIR` (an enclave of a simulated \
+        doc = "The machine to work on: `auto` (whichever this process is in), `sgx` (an enclave in Gramine), `occlum` (one in \
+               Occlum), `tdx` (a guest), `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it), \
+               `sim:DIR` (an enclave of a simulated \
                machine) or `sim-td:DIR[,TDFILE]` (a TDX guest of it)"
     )]
     #[cfg_attr(feature = "sim", arg(env = "BULLA_MACHINE"))]
@@ -123,6 +126,10 @@ pub(crate) enum Command {
     /// Read what a provider has recorded: who got keys, who was refused and why
     #[command(subcommand)]
     Audit(Audit),
+    /// Say what this machine is and can do, and what to do about what it cannot
+    #[command(after_help = "\
+Nothing is changed, asked of the network or in need of privileges. It exits with 0 whatever it finds.")]
+    Doctor(Doctor),
     /// Serve keys to TDX guests on this machine
     #[command(subcommand)]
     Provider(Provider),

@@ -1,7 +1,5 @@
 //! A machine string becomes a machine, here and nowhere else.
 
-use std::fs;
-use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,10 +8,11 @@ use bulla_attest::pcs::{PcsClient, PcsSettings};
 use bulla_attest::{CollateralSource, Policy, TrustAnchor};
 use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
-use bulla_tee::sgx::{Enclave, Processor};
+use bulla_tee::sgx::{Enclave, Gramine, Processor};
 use bulla_tee::tdx::TdxGuest;
 
 use crate::failure::Failure;
+use crate::{detect, say};
 
 /// A machine, and how its own evidence and that of its neighbours is judged.
 pub(crate) struct Machine {
@@ -35,10 +34,14 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         machine.ok_or_else(|| Failure::usage(format!("no machine given: add --machine {KINDS}")))?;
     let (kind, parameter) = machine.split_once(':').unwrap_or((machine, ""));
     match kind {
-        "sgx" if parameter.is_empty() => {
-            require_enclave()?;
-            let tee = Arc::new(Enclave::new(Processor::Real, Box::new(SystemRandom), None));
-            Ok(Machine { tee, judge: None })
+        "auto" if parameter.is_empty() => {
+            let kind = detect::choose(Path::new("/"), BACKENDS, say::note)?;
+            open(Some(kind.name))
+        }
+        "sgx" if parameter.is_empty() => Ok(Machine { tee: Arc::new(in_gramine()?), judge: None }),
+        "occlum" if parameter.is_empty() => {
+            let enclave = Enclave::occlum(Processor::Real, Box::new(SystemRandom), Path::new("/"))?;
+            Ok(Machine { tee: Arc::new(enclave), judge: None })
         }
         #[cfg(feature = "tpm")]
         "tpm" => {
@@ -74,27 +77,35 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
     match machine {
-        "sgx" | "tdx" => Ok(judge(None)),
+        "sgx" | "occlum" | "tdx" => Ok(judge(None)),
         machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
 
-/// Refuses outside an SGX enclave, where `ENCLU` would end the process by a signal.
-fn require_enclave() -> Result<(), bulla_tee::Error> {
-    let gramine = fs::exists("/dev/attestation/user_report_data").unwrap_or(false);
-    // On a host, outside of every enclave, drivers make a folder of this name.
-    let occlum = fs::metadata("/dev/sgx").is_ok_and(|found| found.file_type().is_char_device());
-    if gramine || occlum {
-        return Ok(());
+/// The enclave in Gramine. Refused elsewhere, where `ENCLU` would end the process by a signal.
+fn in_gramine() -> Result<Enclave, bulla_tee::Error> {
+    let gramine = Gramine::at(Path::new("/"));
+    if gramine.is_here() {
+        return Ok(Enclave::new(Processor::Real, Box::new(SystemRandom), Some(Box::new(gramine))));
     }
-    let reason = "this process is not inside one; start it under Gramine or Occlum".into();
-    Err(bulla_tee::Error::Unavailable { machine: "SGX enclave", reason })
+    let reason =
+        "this process is not inside one; start it under Gramine, or under Occlum with --machine occlum";
+    Err(bulla_tee::Error::Unavailable { machine: "SGX enclave", reason: reason.into() })
 }
 
+/// The machines that this build can be on.
+const BACKENDS: &[&str] = &[
+    "sgx",
+    "occlum",
+    "tdx",
+    #[cfg(feature = "tpm")]
+    "tpm",
+];
+
 #[cfg(feature = "sim")]
-const KINDS: &str = "sgx, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "auto, sgx, occlum, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "sgx, tdx or tpm[:TCTI]";
+const KINDS: &str = "auto, sgx, occlum, tdx or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {

@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod args;
 mod command;
+mod detect;
 mod failure;
 mod files;
 mod limits;
@@ -58,6 +59,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Audit(subcommand) => command::audit::run(subcommand),
         Command::Authority(subcommand) => command::authority::run(subcommand),
         Command::Manifest(subcommand) => command::manifest::run(subcommand),
+        Command::Doctor(options) => command::doctor::run(options),
         Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),

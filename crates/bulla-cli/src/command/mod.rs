@@ -6,6 +6,7 @@ pub(crate) mod authority;
 pub(crate) mod change;
 #[cfg(feature = "sim")]
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod floor;
 pub(crate) mod inspect;

@@ -9,6 +9,7 @@ mod config;
 mod custody;
 mod damage;
 mod deploy;
+mod doctor;
 mod evidence;
 mod exec;
 mod floor;

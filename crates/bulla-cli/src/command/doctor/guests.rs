@@ -1,0 +1,115 @@
+//! TDX and SEV-SNP, as guests and as their hosts, and the TPM.
+
+use super::place::{Access, Place};
+use super::{Finding, State};
+
+const REPORTS: &str = "sys/kernel/config/tsm/report";
+const REGISTERS: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
+
+pub(super) fn examine(place: &Place<'_>) -> Vec<Finding> {
+    let is_tdx = place.has("tdx_guest") || place.exists("dev/tdx_guest");
+    let is_snp = place.exists("dev/sev-guest");
+    let mut findings = vec![tdx_guest(place, is_tdx)];
+    if is_tdx {
+        findings.push(registers(place));
+    }
+    findings.push(snp_guest(place));
+    if is_tdx || is_snp {
+        findings.push(reports(place));
+    }
+    findings.extend([
+        host(place, "TDX host", "kvm_intel", "tdx"),
+        host(place, "SEV-SNP host", "kvm_amd", "sev_snp"),
+    ]);
+    if enabled(place, "kvm_intel", "tdx") {
+        findings.push(quoting(place));
+    }
+    findings.push(tpm(place));
+    findings
+}
+
+fn tdx_guest(place: &Place<'_>, is_tdx: bool) -> Finding {
+    if !is_tdx {
+        return Finding::new("TDX guest", State::Absent, "this is none", "");
+    }
+    let missing = "use a kernel with CONFIG_TDX_GUEST_DRIVER, from 6.2 on, and load the module tdx_guest";
+    let finding = place.device("TDX guest", "dev/tdx_guest", "root", missing);
+    // It is one, so the driver is what is missing.
+    let state = if finding.state == State::Absent { State::Attention } else { finding.state };
+    Finding { state, ..finding }
+}
+
+/// Reading is for everybody, extending for root.
+fn registers(place: &Place<'_>) -> Finding {
+    let name = "TDX registers (RTMR)";
+    if place.exists(&format!("{REGISTERS}/rtmr3:sha384")) {
+        return Finding::new(name, State::Ok, "the kernel shows and extends them", "");
+    }
+    let todo = "use a kernel from 6.16 on to read and extend them; quotes carry them all the same";
+    Finding::new(name, State::Absent, format!("no /{REGISTERS}"), todo)
+}
+
+fn snp_guest(place: &Place<'_>) -> Finding {
+    let missing = "";
+    let finding = place.device("SEV-SNP guest", "dev/sev-guest", "root", missing);
+    match finding.state {
+        State::Absent => Finding { found: "this is none".into(), ..finding },
+        _ => finding,
+    }
+}
+
+fn reports(place: &Place<'_>) -> Finding {
+    let name = "guest reports (TSM)";
+    if place.exists(REPORTS) {
+        return Finding::new(name, State::Ok, format!("/{REPORTS} is there; making one is for root"), "");
+    }
+    let todo =
+        "mount -t configfs none /sys/kernel/config, and load the guest's driver; needs a kernel from 6.7 on";
+    Finding::new(name, State::Attention, format!("no /{REPORTS}"), todo)
+}
+
+fn enabled(place: &Place<'_>, module: &str, parameter: &str) -> bool {
+    let value = place.text(&format!("sys/module/{module}/parameters/{parameter}"));
+    value.is_some_and(|value| ["Y", "1"].contains(&value.as_str()))
+}
+
+fn host(place: &Place<'_>, name: &'static str, module: &str, parameter: &str) -> Finding {
+    if enabled(place, module, parameter) {
+        return Finding::new(name, State::Ok, format!("{module} runs such guests"), "");
+    }
+    if place.exists(&format!("sys/module/{module}/parameters/{parameter}")) {
+        let todo = format!("switch it on in the firmware and load {module} with {parameter}=1");
+        return Finding::new(name, State::Absent, format!("{module} could and does not"), todo);
+    }
+    Finding::new(name, State::Absent, "this is none", "")
+}
+
+fn quoting(place: &Place<'_>) -> Finding {
+    let name = "TDX quotes (QGS)";
+    if ["var/run/tdx-qgs/qgs.socket", "run/tdx-qgs/qgs.socket", "etc/qgs.conf"]
+        .into_iter()
+        .any(|path| place.exists(path))
+    {
+        return Finding::new(name, State::Ok, "the quote generation service is installed", "");
+    }
+    let todo =
+        "install tdx-qgs, start qgsd, and give guests its vsock port (4050) in quote-generation-socket";
+    Finding::new(name, State::Absent, "no quote generation service", todo)
+}
+
+fn tpm(place: &Place<'_>) -> Finding {
+    let name = "TPM";
+    match place.text("sys/class/tpm/tpm0/tpm_version_major").as_deref() {
+        Some("2") if place.access("dev/tpmrm0") == Access::Missing => {
+            let todo = "use a kernel from 4.12 on, or pass /dev/tpmrm0 in: /dev/tpm0 has room for three objects at a time";
+            Finding::new(name, State::Attention, "a TPM 2.0 without a resource manager", todo)
+        }
+        Some("2") => place.device(name, "dev/tpmrm0", "tss", ""),
+        Some(version) => {
+            let todo = "switch it to 2.0 in the firmware, where it can";
+            Finding::new(name, State::Attention, format!("a TPM {version}, and not 2.0"), todo)
+        }
+        None if place.exists("dev/tpmrm0") => place.device(name, "dev/tpmrm0", "tss", ""),
+        None => Finding::new(name, State::Absent, "none", "where there is one, switch it on in the firmware"),
+    }
+}
