@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bulla_crypto::Class;
 
+use crate::tpm::TpmFault;
 use crate::{EventLogFault, RaTlsFault, Reason, Shortfall, Tcb};
 
 /// Why evidence was refused. The crate's documentation has the table of codes.
@@ -140,6 +141,15 @@ pub enum Error {
         /// Which rule is broken.
         fault: EventLogFault,
         /// Where, wanted and found, and what to do.
+        detail: String,
+    },
+
+    /// A TPM's quote is malformed, changed, or not accepted.
+    #[error("TPM quote: {detail}")]
+    Tpm {
+        /// Which rule is broken.
+        fault: TpmFault,
+        /// Wanted and found.
         detail: String,
     },
 
@@ -487,6 +497,7 @@ impl Error {
             Self::CollateralKind { .. } => "collateral.wrong_kind",
             Self::CollateralUnavailable(_) => "collateral.unavailable",
             Self::EventLog { fault, .. } => fault.code(),
+            Self::Tpm { fault, .. } => fault.code(),
             Self::RaTls { fault, .. } => fault.code(),
             Self::CollateralRollback { .. } => "collateral.rollback",
             Self::Service { fault, .. } => fault.code(),
@@ -517,6 +528,7 @@ impl Error {
             | Self::CollateralParse(_) => Class::Damaged,
             Self::Item { fault, .. } => fault.class(),
             Self::EventLog { fault, .. } => fault.class(),
+            Self::Tpm { fault, .. } => fault.class(),
             Self::RaTls { fault, .. } => fault.class(),
             Self::Policy { rule, .. } => rule.class(),
             Self::Report { fault, .. } => fault.class(),
@@ -556,6 +568,10 @@ impl Error {
 
     pub(crate) fn report(fault: ReportFault, detail: impl Into<String>) -> Self {
         Self::Report { fault, detail: plain(detail) }
+    }
+
+    pub(crate) fn tpm(fault: TpmFault, detail: impl Into<String>) -> Self {
+        Self::Tpm { fault, detail: plain(detail) }
     }
 
     pub(crate) fn event_log(fault: EventLogFault, detail: impl Into<String>) -> Self {

@@ -48,6 +48,9 @@
 //! | `snp.parse`, `snp.signature`, and `snp_chain.*` and `snp_crl.*` with `parse`, `chain`, `chain_signature`, `signature` | a report, its certificates or its revocation list was changed or is of another kind | damaged |
 //! | `snp.unsupported_version`, `snp.signer_mismatch`, `snp.tcb_mismatch`, `snp.chip_mismatch`, `snp_chain.untrusted_root`, `snp_crl.wrong_issuer`, `snp_crl.not_yet_valid`, `collateral.wrong_kind` | it is genuine or well made, but not the right one | refused |
 //! | `snp_chain.cert_expired`, `snp_crl.expired` | its time is over | too old |
+//! | `tpm_quote.parse`, `tpm_quote.signature`, `tpm_quote.registers` | a TPM's quote was changed | damaged |
+//! | `tpm_quote.attestation_key`, `tpm_quote.state` | it is by a key that is not pinned, or in a state that is not accepted | refused |
+//! | `tpm_quote.policy` | the policy would accept any state | usage |
 //! | `event_log.too_large`, `event_log.parse`, `event_log.digest` | the log is malformed, or an event's digest is not of its content | damaged |
 //! | `event_log.not_tdx`, `event_log.rtmr_mismatch`, `event_log.no_boundary`, `event_log.boundary_twice`, `event_log.boundary_register`, `event_log.unnamed_event`, `event_log.extended` | the log is not this guest's, or the boundary is not as it is asked for | refused |
 //! | `ra_tls.too_large`, `ra_tls.certificate`, `ra_tls.duplicate`, `ra_tls.parse` | the certificate or its extension is malformed | damaged |
@@ -87,6 +90,7 @@ mod report;
 mod shortfall;
 mod snp;
 mod status;
+pub mod tpm;
 mod verify;
 mod walk;
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::error::{BundleFault, Error, Item, ItemFault, ParseFault, ReportFault, Rule, ServiceFault};
 use crate::status::remedies;
+use crate::tpm::TpmFault;
 use crate::{EventLogFault, RaTlsFault};
 
 /// Why evidence was refused, precisely: for the operator of the machine and for the author of the policy. A peer is told
@@ -163,6 +164,11 @@ impl Error {
                 // The verifier's own quote is out of step with its machine.
                 ReportFault::Cpusvn => Remote::Internal,
             },
+            Self::Tpm { fault, .. } => match fault {
+                TpmFault::Parse => Remote::Malformed,
+                TpmFault::Signature | TpmFault::Registers | TpmFault::AttestationKey => Remote::BadEvidence,
+                TpmFault::State | TpmFault::Policy => Remote::PolicyDenied,
+            },
             Self::EventLog { fault, .. } => match fault {
                 EventLogFault::TooLarge => Remote::TooLarge,
                 EventLogFault::Parse => Remote::Malformed,
@@ -206,6 +212,7 @@ impl Error {
             | Self::Item { detail, .. }
             | Self::Report { detail, .. }
             | Self::EventLog { detail, .. }
+            | Self::Tpm { detail, .. }
             | Self::RaTls { detail, .. } => detail.clone(),
             Self::NoMatchingLevel(shortfalls) if !shortfalls.is_empty() => remedies::listed(shortfalls),
             _ => self.to_string(),
@@ -293,6 +300,7 @@ impl Error {
                 "run the verifier in an enclave on the guest's machine, or use quotes",
             ),
             Self::EventLog { fault, .. } => event_log_parts(*fault),
+            Self::Tpm { fault, .. } => tpm_parts(*fault),
             Self::RaTls { fault, .. } => ra_tls_parts(*fault),
             Self::CollateralParse(_) => {
                 ("collateral", "JSON of the known layout", "fetch the whole set again")
@@ -495,6 +503,28 @@ const fn report_parts(fault: ReportFault) -> (&'static str, &'static str, &'stat
     }
 }
 
+const fn tpm_parts(fault: TpmFault) -> (&'static str, &'static str, &'static str) {
+    const ANEW: &str = "quote again, and let nobody change the bytes on the way";
+    match fault {
+        TpmFault::Parse => ("TPM quote", "a quote over the SHA-256 bank, in its own format, strictly", ANEW),
+        TpmFault::Signature => ("TPM quote", "the signature of its attestation key", ANEW),
+        TpmFault::Registers => ("TPM quote", "the values that were signed", ANEW),
+        TpmFault::AttestationKey => (
+            "TPM attestation key",
+            "a pinned one",
+            "show whose it is by activating a credential, then pin its name",
+        ),
+        TpmFault::State => (
+            "TPM registers",
+            "an accepted state",
+            "start the accepted software, or accept this state as well",
+        ),
+        TpmFault::Policy => {
+            ("TPM policy", "states, each with registers", "name the values that are accepted")
+        }
+    }
+}
+
 const fn event_log_parts(fault: EventLogFault) -> (&'static str, &'static str, &'static str) {
     const WHOLE: &str = "hand over the whole event log of this boot";
     const LAUNCH: &str =
@@ -602,6 +632,14 @@ mod tests {
         EventLogFault::UnnamedEvent,
         EventLogFault::Extended,
     ];
+    const TPM: [TpmFault; 6] = [
+        TpmFault::Parse,
+        TpmFault::Signature,
+        TpmFault::Registers,
+        TpmFault::AttestationKey,
+        TpmFault::State,
+        TpmFault::Policy,
+    ];
     const RA_TLS: [RaTlsFault; 10] = [
         RaTlsFault::TooLarge,
         RaTlsFault::Certificate,
@@ -651,6 +689,7 @@ mod tests {
         ];
         errors.extend(PARSE.map(|fault| Error::parse(fault, "found")));
         errors.extend(REPORTS.map(|fault| Error::report(fault, "found")));
+        errors.extend(TPM.map(|fault| Error::tpm(fault, "found")));
         errors.extend(LOGS.map(|fault| Error::event_log(fault, "found")));
         errors.extend(RA_TLS.map(|fault| Error::ra_tls(fault, "found")));
         for item in ITEMS {

@@ -8,13 +8,13 @@ use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, DefaultKey};
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
 use tss_esapi::handles::KeyHandle;
-use tss_esapi::interface_types::algorithm::{HashingAlgorithm, PublicAlgorithm};
+use tss_esapi::interface_types::algorithm::{EccSchemeAlgorithm, HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{
-    EccPoint, PcrSelectionList, PcrSelectionListBuilder, PcrSlot, Public, PublicBuilder,
-    PublicEccParametersBuilder, SymmetricDefinition, SymmetricDefinitionObject,
+    EccPoint, EccScheme, KeyDerivationFunctionScheme, PcrSelectionList, PcrSelectionListBuilder, PcrSlot,
+    Public, PublicBuilder, PublicEccParametersBuilder, SymmetricDefinition, SymmetricDefinitionObject,
 };
 use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::Marshall;
@@ -44,6 +44,8 @@ pub(crate) struct Primary {
     pub(crate) handle: KeyHandle,
     /// The digest of its Name.
     pub(crate) name: [u8; 32],
+    /// Its point: x and y.
+    pub(crate) point: [u8; 64],
 }
 
 impl Connection {
@@ -69,12 +71,23 @@ impl Connection {
         self.primary(Hierarchy::Endorsement, template, "make its endorsement key")
     }
 
+    /// The attestation key: restricted, so it signs only what the TPM made itself.
+    pub(crate) fn attestation_key(&mut self) -> Result<Primary, Error> {
+        let template = attestation_key().map_err(Error::step("describe its attestation key"))?;
+        self.primary(Hierarchy::Endorsement, template, "make its attestation key")
+    }
+
     fn primary(&mut self, of: Hierarchy, template: Public, step: &'static str) -> Result<Primary, Error> {
         let made = self.tpm.execute_with_session(Some(AuthSession::Password), |tpm| {
             tpm.create_primary(of, template, None, None, None, None)
         });
         let made = made.map_err(Error::step(step))?;
-        Ok(Primary { handle: made.key_handle, name: name_of(&made.out_public)? })
+        let point = match &made.out_public {
+            Public::Ecc { unique, .. } => point(unique),
+            _ => None,
+        };
+        let point = point.ok_or(Error::Unauthenticated(step))?;
+        Ok(Primary { handle: made.key_handle, name: name_of(&made.out_public)?, point })
     }
 
     /// A session whose secret only the holder of `key` can decrypt: answers in it are authenticated against fresh nonces, and
@@ -145,6 +158,46 @@ pub(crate) fn selected(pcrs: PcrSet) -> Result<PcrSelectionList, Error> {
 /// The digest of a Name (TPM 2.0 Library, part 1, "Names").
 pub(crate) fn name_of(public: &Public) -> Result<[u8; 32], Error> {
     Ok(sha256(&[&public.marshall().map_err(Error::step("describe a key"))?]))
+}
+
+/// x and y, each with the zeros that it may come without.
+fn point(point: &EccPoint) -> Option<[u8; 64]> {
+    let mut bytes = [0; 64];
+    for (half, coordinate) in bytes.chunks_mut(32).zip([point.x().value(), point.y().value()]) {
+        let start = 32_usize.checked_sub(coordinate.len())?;
+        half.get_mut(start..)?.copy_from_slice(coordinate);
+    }
+    Some(bytes)
+}
+
+/// The attestation key: ECDSA on P-256. A verifier knows all of it but the point, so it is fixed.
+fn attestation_key() -> tss_esapi::Result<Public> {
+    let attributes = ObjectAttributesBuilder::new()
+        .with_fixed_tpm(true)
+        .with_fixed_parent(true)
+        .with_sensitive_data_origin(true)
+        .with_user_with_auth(true)
+        .with_no_da(true)
+        .with_restricted(true)
+        .with_sign_encrypt(true)
+        .build()?;
+    let scheme = EccScheme::create(EccSchemeAlgorithm::EcDsa, Some(HashingAlgorithm::Sha256), None)?;
+    PublicBuilder::new()
+        .with_public_algorithm(PublicAlgorithm::Ecc)
+        .with_name_hashing_algorithm(HashingAlgorithm::Sha256)
+        .with_object_attributes(attributes)
+        .with_ecc_parameters(
+            PublicEccParametersBuilder::new()
+                .with_symmetric(SymmetricDefinitionObject::Null)
+                .with_ecc_scheme(scheme)
+                .with_curve(EccCurve::NistP256)
+                .with_key_derivation_function_scheme(KeyDerivationFunctionScheme::Null)
+                .with_is_signing_key(true)
+                .with_restricted(true)
+                .build()?,
+        )
+        .with_ecc_unique_identifier(EccPoint::default())
+        .build()
 }
 
 /// The storage key: ECC on P-256 (TCG TPM v2.0 Provisioning Guidance, SRK). Another template is another key, which opens nothing

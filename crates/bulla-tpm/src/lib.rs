@@ -20,6 +20,7 @@ mod connection;
 mod counter;
 mod digest;
 mod error;
+mod evidence;
 mod machine;
 
 pub use approval::Approval;

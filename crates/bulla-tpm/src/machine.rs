@@ -25,7 +25,7 @@ use tss_esapi::tcti_ldr::TctiNameConf;
 use tss_esapi::traits::{Marshall, UnMarshall};
 
 use crate::connection::{Connection, Primary, name_of, selected};
-use crate::{Approval, Error, digest};
+use crate::{Approval, Error, digest, evidence};
 
 /// How much a TPM seals (TPM 2.0 Library, part 2, MAX_SYM_DATA) is more than this: it is given a key, never data.
 const KEY: usize = 32;
@@ -185,8 +185,11 @@ impl Tee for Tpm {
         }
     }
 
-    fn attest(&self, _: &ReportData, _: EvidenceKind<'_>) -> Result<Evidence, TeeError> {
-        Err(TeeError::Unsupported { machine: "a TPM", what: "give evidence of this kind" })
+    fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, TeeError> {
+        match kind {
+            EvidenceKind::Quote => Ok(Evidence::TpmQuote(evidence::quote(self, data)?.encode())),
+            _ => Err(TeeError::Unsupported { machine: "a TPM", what: "give evidence of this kind" }),
+        }
     }
 }
 

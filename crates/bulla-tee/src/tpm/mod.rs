@@ -3,9 +3,11 @@
 //! for whom a key is.
 
 mod policy;
+mod quote;
 mod request;
 
 pub use policy::{Authority, PcrPolicy, PcrSet};
+pub use quote::TpmQuote;
 pub use request::TpmRequest;
 
 /// How many registers a TPM has (TCG PC Client Platform TPM Profile).

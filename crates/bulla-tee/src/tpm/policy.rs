@@ -18,6 +18,8 @@ impl PcrSet {
     /// (4), keys of secure boot (7), kernel, its command line and initial file system (8, 9, 11), and keys of the boot loader (14). None of them
     /// changes once the system runs, or between two starts of the same software.
     pub const MEASUREMENT: Self = Self(1 | 1 << 2 | 1 << 4 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 11 | 1 << 14);
+    /// Every register: what a quote is about.
+    pub const ALL: Self = Self(0xFF_FFFF);
     /// Those that only a restart sets back (TCG PC Client Platform TPM Profile): any program can set back 16 and 23.
     const BINDING: u32 = 0x7E_FFFF;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod counting;
+mod evidence;
 mod middle;
 mod sealing;
 mod support;

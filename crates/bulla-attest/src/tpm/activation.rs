@@ -1,0 +1,97 @@
+//! Whether an attestation key is one of a known TPM (TPM 2.0 Library, part 1, "Credential Protection").
+
+use aws_lc_rs::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+use aws_lc_rs::cipher::{AES_128, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
+use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::rand::SystemRandom;
+use bulla_crypto::{EntropyFailure, Secret, hmac, sha256};
+
+use super::attestation_key_name;
+
+/// A question that only the TPM with a certain endorsement key can answer, and only where it holds a certain attestation key.
+///
+/// ```
+/// use bulla_attest::tpm::Activation;
+/// # let (endorsement_key, attestation_key) = ([0; 64], [0; 64]);
+/// // The endorsement key is known from its certificate or its owner; both come from the TPM.
+/// let asked = Activation::new(&endorsement_key, &attestation_key);
+/// # assert!(asked.is_err()); // zeros are no point of the curve
+/// // asked?.credential() goes to the TPM, and asked?.accept(&answer) is the name to pin.
+/// ```
+pub struct Activation {
+    secret: Secret<32>,
+    attestation_key: [u8; 32],
+    credential: Credential,
+}
+
+/// What the TPM is asked to decrypt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// TPMS_ID_OBJECT: MAC and ciphertext.
+    pub blob: Vec<u8>,
+    /// TPM2B_ENCRYPTED_SECRET without its size: a one-time point.
+    pub seed: Vec<u8>,
+}
+
+impl Activation {
+    /// For keys on P-256 (x and y each).
+    ///
+    /// # Errors
+    /// [`EntropyFailure`], also where the endorsement key is no point of the curve.
+    pub fn new(endorsement_key: &[u8; 64], attestation_key: &[u8; 64]) -> Result<Self, EntropyFailure> {
+        let secret: Secret<32> = bulla_crypto::SystemRandom.secret()?;
+        let name = [&[0x00, 0x0B][..], &attestation_key_name(attestation_key)].concat();
+        let one_time =
+            EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).map_err(|_| EntropyFailure)?;
+        let point = one_time.compute_public_key().map_err(|_| EntropyFailure)?;
+        let (x, y) =
+            point.as_ref().get(1..).and_then(|point| point.split_at_checked(32)).ok_or(EntropyFailure)?;
+        let (x, y) = (x.to_vec(), y.to_vec());
+        let peer = UnparsedPublicKey::new(&ECDH_P256, [&[4], &endorsement_key[..]].concat());
+        let (endorsement_x, _) = endorsement_key.split_at(32);
+        let seed = agree_ephemeral(one_time, peer, EntropyFailure, |shared| {
+            // KDFe: one round of a hash.
+            Ok(sha256(&[&1_u32.to_be_bytes(), shared, b"IDENTITY\0", &x, endorsement_x]))
+        })?;
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = kdfa(&seed, b"STORAGE\0", &name, 128);
+        let mut sealed = [&32_u16.to_be_bytes()[..], secret.expose()].concat();
+        encrypt(&[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], &mut sealed)?;
+        let mac = hmac(&kdfa(&seed, b"INTEGRITY\0", &[], 256), &[&sealed, &name]);
+        let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
+        let credential =
+            Credential { blob: [sized(&mac), sealed].concat(), seed: [sized(&x), sized(&y)].concat() };
+        Ok(Self { secret, attestation_key: attestation_key_name(attestation_key), credential })
+    }
+
+    /// What goes to the TPM.
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The name of the attestation key, to be pinned, where this is the answer.
+    pub fn accept(&self, answer: &Secret<32>) -> Option<[u8; 32]> {
+        self.secret.ct_eq(answer).then_some(self.attestation_key)
+    }
+}
+
+/// KDFa with SHA-256: one round of HMAC.
+fn kdfa(seed: &[u8; 32], label: &[u8], context: &[u8], bits: u32) -> [u8; 32] {
+    hmac(seed, &[&1_u32.to_be_bytes(), label, context, &bits.to_be_bytes()])
+}
+
+/// AES-128-CFB from a zero initial value, as the specification has it: each key is used once.
+fn encrypt(key: &[u8; 16], bytes: &mut [u8]) -> Result<(), EntropyFailure> {
+    let run = || {
+        let key = UnboundCipherKey::new(&AES_128, key)?;
+        let context = EncryptionContext::Iv128(FixedLength::from([0; 16]));
+        let mut stream = StreamingEncryptingKey::less_safe_cfb128(key, context)?;
+        let mut out = vec![0; bytes.len() + 16];
+        let written = stream.update(bytes, &mut out)?.written().len();
+        let (_, rest) = out.split_at_mut(written);
+        let more = stream.finish(rest)?.1.written().len();
+        bytes.iter_mut().zip(out.iter().take(written + more)).for_each(|(to, from)| *to = *from);
+        Ok::<_, aws_lc_rs::error::Unspecified>(())
+    };
+    let mut run = run;
+    run().map_err(|_| EntropyFailure)
+}
