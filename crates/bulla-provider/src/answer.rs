@@ -8,7 +8,7 @@ use crate::audit::Mode;
 use crate::custody::Root;
 use crate::derive::Source;
 use crate::own::Proof;
-use crate::record::{Asked, Ticket};
+use crate::record::{Asked, Held};
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use crate::verify::refusal;
@@ -29,8 +29,8 @@ impl Provider {
         root(&regime, &request.root_id).map(drop)
     }
 
-    /// One v1 order, whose challenge was redeemed. The answer leaves when the ticket is durable.
-    pub(crate) fn answer(&self, order: &Order) -> Result<(Answer, Ticket), Refusal> {
+    /// One v1 order, whose challenge was redeemed. The answer leaves when its release is recorded.
+    pub(crate) fn answer(&self, order: &Order) -> Result<Held<Answer>, Refusal> {
         let (regime, request) = (self.regime(), &order.request);
         let root = root(&regime, &request.root_id)?;
         let to = authorize::recipient(&regime.policy, request)?;
@@ -47,7 +47,8 @@ impl Provider {
         let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
         let ticket = self.record.release(&regime, root, Asked::order(order), &proof.statement)?;
         self.operation.metrics.released(Mode::V1, request.keys.len());
-        Ok((sign::answer(&regime.own, &proof, order, sealed, *ticket.head()), ticket))
+        let answer = sign::answer(&regime.own, &proof, order, sealed, *ticket.head());
+        Ok(ticket.hold(answer))
     }
 
     /// The public half of a key of a described guest. It is public, so nobody is asked who they are.
@@ -62,8 +63,8 @@ impl Provider {
         Ok(sign::public_key(&regime.own, &proof, wanted, public_key.as_bytes()))
     }
 
-    /// One legacy request: the whole response frame, which leaves when the ticket is durable.
-    pub(crate) fn answer_legacy(&self, quote: &[u8]) -> Result<(Vec<u8>, Ticket), Refusal> {
+    /// One legacy request: the whole response frame, which leaves when its release is recorded.
+    pub(crate) fn answer_legacy(&self, quote: &[u8]) -> Result<Held<Vec<u8>>, Refusal> {
         let regime = self.regime();
         let proof = regime.own.proof()?;
         let claims = self::quote(&regime, &proof, quote)?;
@@ -77,7 +78,7 @@ impl Provider {
         let own_quote = sign::legacy_quote(&regime.own, &proof, &sealed_box)?;
         let ticket = self.record.release(&regime, root, Asked::quote(quote), &proof.statement)?;
         self.operation.metrics.released(Mode::Legacy, 1);
-        Ok((legacy::response(&sealed_box, &own_quote), ticket))
+        Ok(ticket.hold(legacy::response(&sealed_box, &own_quote)))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::answer::{evidence, root};
 use crate::audit::Mode;
 use crate::derive::Source;
 use crate::own::Proof;
-use crate::record::{Asked, Ticket};
+use crate::record::{Asked, Held};
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use crate::{Provider, authorize};
@@ -145,13 +145,13 @@ impl Provider {
 }
 
 impl Session {
-    /// Keys for the guest of the session. They leave when the ticket is durable. It computes, and waits for nothing, so it
+    /// Keys for the guest of the session. They leave when their release is recorded. It computes, and waits for nothing, so it
     /// may be called where nothing blocks.
     pub(crate) fn keys(
         &mut self,
         provider: &Provider,
         request: &SessionRequest,
-    ) -> Result<(SessionKeys, Ticket), Refusal> {
+    ) -> Result<Held<SessionKeys>, Refusal> {
         let now = self.require_standing(provider, request.keys.len())?;
         let (policy, root) = (&self.regime.policy, root(&self.regime, &request.root_id)?);
         authorize::usage(policy, &request.binding, &request.keys, &self.guest, Some(self.given), now)?;
@@ -174,7 +174,8 @@ impl Session {
         let ticket = provider.record.release(&self.regime, root, asked, &self.proof.statement)?;
         provider.operation.metrics.released(Mode::V1, request.keys.len());
         self.given += u32::try_from(request.keys.len()).unwrap_or(u32::MAX - self.given);
-        Ok((SessionKeys { keys, head: *ticket.head() }, ticket))
+        let keys = SessionKeys { keys, head: *ticket.head() };
+        Ok(ticket.hold(keys))
     }
 
     /// Whether everything still is as it was judged; the time, if so.

@@ -105,10 +105,7 @@ async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> 
     };
     let subject = Subject::order(&order);
     let answered = async {
-        let (answer, ticket) = service.walk(Quoting::Seldom, move |provider| provider.answer(&order)).await?;
-        // Not a byte leaves before the release is on the disk (R100).
-        ticket.durable().await?;
-        Ok(answer)
+        service.walk(Quoting::Seldom, move |provider| provider.answer(&order)).await?.released().await
     };
     respond::<Answer>(&service, &seat, &subject, answered).await
 }

@@ -60,11 +60,7 @@ async fn answer(
     };
     let _begun = service.begin(Mode::Legacy)?;
     *subject = Subject::quote(&quote);
-    let (response, ticket) =
-        service.walk(Quoting::Always, move |provider| provider.answer_legacy(&quote)).await?;
-    // Not a byte leaves before the release is on the disk (R100).
-    ticket.durable().await?;
-    Ok(response)
+    service.walk(Quoting::Always, move |provider| provider.answer_legacy(&quote)).await?.released().await
 }
 
 /// The body, in pieces: what was announced costs nothing until it arrives (R47).

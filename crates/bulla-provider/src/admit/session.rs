@@ -87,10 +87,7 @@ pub(super) async fn keys(
         if given.as_ref().is_err_and(|refusal| refusal.code == Code::SessionEnded) {
             *session = None;
         }
-        let (keys, ticket) = given?;
-        // Not a byte leaves before the release is on the disk (R100).
-        ticket.durable().await?;
-        Ok(keys)
+        given?.released().await
     };
     respond::<SessionKeys>(&service, &seat, &subject, given).await
 }

@@ -32,7 +32,7 @@ use crate::regime::Regime;
 use folder::Folder;
 use log::{Calls, System};
 use refusals::Refusals;
-pub(crate) use ticket::Ticket;
+pub(crate) use ticket::{Held, Ticket};
 use writer::{Batch, Writer};
 
 /// The audit log's name in the state directory.

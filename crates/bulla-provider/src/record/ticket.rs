@@ -28,6 +28,11 @@ impl Ticket {
         &self.head
     }
 
+    /// Keeps an answer until the line is on the disk. There is no other way to it (R100).
+    pub(crate) const fn hold<T>(self, answer: T) -> Held<T> {
+        Held { answer, ticket: self }
+    }
+
     /// Ready when the line is on the disk, signed.
     ///
     /// # Errors
@@ -42,6 +47,24 @@ impl Ticket {
     /// As [`durable`](Self::durable).
     pub(crate) fn wait(self) -> Result<(), Refusal> {
         self.written.blocking_recv().map_err(|_| Refusal::new(Code::Internal, UNWRITABLE))
+    }
+}
+
+/// An answer with keys, which is kept until its release is on the disk.
+#[must_use = "nobody has this answer yet"]
+pub(crate) struct Held<T> {
+    answer: T,
+    ticket: Ticket,
+}
+
+impl<T> Held<T> {
+    /// The answer, when its release is on the disk.
+    ///
+    /// # Errors
+    /// As [`Ticket::durable`].
+    pub(crate) async fn released(self) -> Result<T, Refusal> {
+        self.ticket.durable().await?;
+        Ok(self.answer)
     }
 }
 
