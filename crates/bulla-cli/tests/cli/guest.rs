@@ -186,7 +186,7 @@ fn wrong_settings_stop_the_start() {
         (&PROVIDER.replace("sim:host", "sim:missing"), 13, "missing"),
         (&PROVIDER.replace("sim:host", "sim-td:host"), 2, "SGX enclave"),
         (&PROVIDER.replace("sim:host", "sgx"), 13, "no SGX enclave here"),
-        (&PROVIDER.replace("sim:host", "tpm"), 2, "unknown machine"),
+        (&PROVIDER.replace("sim:host", "tpmx"), 2, "unknown machine"),
     ] {
         bulla.write("provider.toml", settings);
         refusal(bulla.try_serve("provider.toml"), code, words);

@@ -98,3 +98,11 @@ fn each_command_wants_its_kind_of_machine() {
         .run(&format!("--machine sim-td:host,td.toml {request} --provider-id {id}"))
         .fails(2, &["TD description"]);
 }
+
+/// Nothing is a guest that has no device of one: it is said what is missing, with the code for that.
+#[test]
+fn a_guest_that_is_none_is_refused() {
+    let bulla = Bulla::new();
+    let ran = bulla.run("--machine tdx seal --context wallet");
+    ran.fails(13, &["no TDX guest here", "CONFIG_TDX_GUEST_DRIVER"]);
+}
