@@ -12,7 +12,7 @@ use tss_esapi::interface_types::resource_handles::{NvAuth, Provision};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{MaxNvBuffer, NvPublicBuilder};
 
-use crate::middle::{Middle, NV_INCREMENT, NV_READ, PCR_READ, UNSEAL};
+use crate::middle::{Middle, NV_INCREMENT, NV_READ, PCR_READ, START_AUTH_SESSION, UNSEAL};
 use crate::support::SoftwareTpm;
 
 const INDEX: u32 = 0x0150_0016;
@@ -181,6 +181,24 @@ fn a_replayed_answer_is_refused() {
             assert_eq!(counter.highest(&ID).unwrap().highest, 1);
         }
     }
+}
+
+/// Somebody on the way who shows a storage key or an endorsement key of their own is trusted with no session: they would know its
+/// secret, and with it everything.
+#[test]
+fn no_session_is_begun_with_another_key() {
+    let (software, other) = (SoftwareTpm::new(), SoftwareTpm::new());
+    let (request, _) = software.machine().bind(&"pcr:4".parse().unwrap()).unwrap();
+    let enrolment = enrolled(&software).enrolment().clone();
+    let begun: Arc<Mutex<u32>> = Arc::default();
+    let count = Arc::clone(&begun);
+    let after = move |code, _: &mut Vec<u8>| *count.lock().unwrap() += u32::from(code == START_AUTH_SESSION);
+    let middle = Middle::new(&other, Box::new(|_, _| None), Box::new(after));
+    assert_eq!(middle.machine().derive(&request).err().unwrap().code(), "machine.other_machine");
+    assert_eq!(Counter::open(middle.machine(), enrolment).highest(&ID).unwrap_err().code(), "tpm.other");
+    assert_eq!(*begun.lock().unwrap(), 0);
+    middle.machine().identity().unwrap();
+    assert_eq!(*begun.lock().unwrap(), 1);
 }
 
 /// Somebody on the way can neither read a key nor have one sealed to registers of their choice.

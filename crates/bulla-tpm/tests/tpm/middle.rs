@@ -10,6 +10,7 @@ use bulla_tpm::Tpm;
 use crate::support::{SoftwareTpm, free_pair};
 
 /// TPM 2.0 Library, part 2, TPM_CC.
+pub(crate) const START_AUTH_SESSION: u32 = 0x176;
 pub(crate) const NV_INCREMENT: u32 = 0x134;
 pub(crate) const NV_READ: u32 = 0x14E;
 pub(crate) const PCR_READ: u32 = 0x17E;
