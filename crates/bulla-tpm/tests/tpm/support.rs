@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use bulla_tpm::Tpm;
@@ -113,11 +114,14 @@ fn start(state: &Path) -> (Child, u16) {
     }
 }
 
+/// Two ports, one after the other, that nobody listens at. No two calls in this process get the same, and they are below those that the
+/// system gives away by itself.
 pub(crate) fn free_pair() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+        let number = std::process::id().wrapping_mul(211).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + 2 * (number % 10_000) as u16;
+        if [port, port + 1].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
             return port;
         }
     }
