@@ -56,7 +56,7 @@ fn r84_nothing_claims_to_erase() {
         if ["fn erase", "fn shred", "fn destroy", "struct erase"].iter().any(|name| lower.contains(name)) {
             panic!("{place}");
         }
-        if lower.contains("eras") {
+        if ["erase", "erasing", "erasure"].iter().any(|word| lower.contains(word)) {
             let denies = ["not erasure", "nothing is erased", "erases nothing", "erases"];
             assert!(denies.iter().any(|words| lower.contains(words)), "{place}");
             spoken += 1;

@@ -2,7 +2,8 @@
 //! ours only after it verified, like any guest's, and shows exactly what EREPORT shows in here.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use zerocopy::FromZeros;
 
@@ -24,6 +25,9 @@ const QUOTE_BODY: Range<usize> = size_of::<QuoteHeader>()..size_of::<QuoteHeader
 /// Where it stands in a report.
 const REPORT_BODY: Range<usize> = 0..size_of::<ReportBody>();
 
+/// How long a request waits for a proof that another one makes.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 const OTHER_REPORT_DATA: &str = "self.other_report_data";
 const OTHER_IDENTITY: &str = "self.other_identity";
 
@@ -35,8 +39,33 @@ pub(crate) struct Own {
     statement: Statement,
     simulated: bool,
     proof: Mutex<Option<Arc<Proof>>>,
-    /// Held by whoever makes a new proof; others do not queue up behind a quoting service that hangs.
-    proving: Mutex<()>,
+    proving: Turn,
+}
+
+/// One at a time makes a new proof. Others wait for that a moment, and do not queue up behind a quoting service that hangs.
+#[derive(Default)]
+struct Turn {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Turn {
+    fn take(&self) -> Option<Taken<'_>> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.free.wait_timeout_while(taken, PATIENCE, |taken| *taken);
+        let (mut taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!std::mem::replace(&mut *taken, true)).then_some(Taken(self))
+    }
+}
+
+/// A turn, until it is dropped.
+struct Taken<'a>(&'a Turn);
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.free.notify_one();
+    }
 }
 
 /// A verified proof of who the provider is.
@@ -94,9 +123,13 @@ impl Own {
         if let Some(proof) = self.known_proof(now) {
             return Ok(proof);
         }
-        let Ok(_proving) = self.proving.try_lock() else {
+        let Some(_proving) = self.proving.take() else {
             return Err(Refusal::new(Code::SelfEvidenceInvalid, "self.being_proved"));
         };
+        // Whoever had the turn before may have made it.
+        if let Some(proof) = self.known_proof(now) {
+            return Ok(proof);
+        }
         // The signing key is this process's fresh randomness, so a quote of another run does not carry it.
         let (quote, claims) = self.quote(&self.statement.report_data())?;
         let statement = Statement { quote, ..self.statement.clone() };
