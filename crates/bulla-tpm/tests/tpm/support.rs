@@ -1,6 +1,7 @@
 //! A software TPM: a process that listens on loopback, without a resource manager.
 
-use std::net::{TcpListener, TcpStream};
+use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -106,12 +107,18 @@ fn start(state: &Path) -> (Child, u16) {
             .spawn()
             .expect("the package swtpm is installed");
         while process.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
+            if is_listening(port) && is_listening(port + 1) {
                 return (process, port);
             }
             thread::yield_now();
         }
     }
+}
+
+/// Whether somebody listens there (state 0A), without a connection, which the software TPM would have to end first.
+fn is_listening(port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table.contains(&format!("0100007F:{port:04X} 00000000:0000 0A"))
 }
 
 /// Two ports, one after the other, that nobody listens at. No two calls in this process get the same, and they are below those that the
