@@ -38,16 +38,17 @@ pub(super) fn serve(options: &Serve) -> Result<(), Failure> {
     let runtime = runtime().map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
     let served = runtime.block_on(async {
         let interrupted = interrupted();
+        // Before anybody can know that it is there: until then a hangup ends it. Where it cannot be told to by a signal, it can
+        // be by the admin socket.
+        if let Ok(hangups) = signal(SignalKind::hangup()) {
+            tokio::spawn(reload(Arc::clone(&provider), hangups));
+        }
         let listeners = Listeners::bind(&settings).await?;
         if let Some(Ok(address)) = listeners.legacy.as_ref().map(TcpListener::local_addr) {
             say::note(format_args!("legacy clients are served on {address}"));
         }
         for address in listeners.addresses() {
             say::note(format_args!("listening on {address}"));
-        }
-        // Where it cannot be told to by a signal, it can be by the admin socket.
-        if let Ok(hangups) = signal(SignalKind::hangup()) {
-            tokio::spawn(reload(Arc::clone(&provider), hangups));
         }
         run(provider, listeners, interrupted).await
     });
