@@ -43,7 +43,7 @@ fn roots_are_rotated_and_older_ones_refused() {
     let key = || bulla.run(&format!("{ASK} {}", provider.options())).ok();
     let before = key();
     let told = bulla.run("provider rotate --to 2 --config provider.toml").text();
-    assert!(told.contains("changed        true"), "{told}");
+    assert!(told.contains("changed        true") && told.contains("root           epoch 2, "), "{told}");
     assert_ne!(key(), before);
     let again = bulla.run("provider rotate --to 2 --json --config provider.toml").json();
     assert_eq!((&again["changed"], again["roots"].as_array().unwrap().len()), (&false.into(), 2));

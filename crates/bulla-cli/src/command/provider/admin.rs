@@ -9,6 +9,7 @@ use bulla_protocol::Signed;
 use bulla_provider::{Command, CommandDocument, Settings};
 use serde_json::{Value, json};
 
+use super::status;
 use crate::args::{Asking, Place, Running, Submit};
 use crate::failure::Failure;
 use crate::{files, say};
@@ -50,7 +51,10 @@ pub(super) fn post(options: &Running, path: &str, body: &Value) -> Result<(), Fa
         return Ok(());
     }
     for (name, value) in answer.as_object().into_iter().flatten() {
-        say::field(name, value);
+        match name.as_str() {
+            "roots" => status::roots(value),
+            name => say::field(name, value),
+        }
     }
     Ok(())
 }

@@ -45,9 +45,7 @@ fn show(status: &Value) {
     ] {
         say::field(name, at(path));
     }
-    for root in list(at("/roots")) {
-        say::result(format_args!("root           epoch {}, {}", text(root, "epoch"), text(root, "id")));
-    }
+    roots(at("/roots"));
     for state in list(at("/states")) {
         let [number, code, title] = ["number", "code", "title"].map(|name| text(state, name));
         say::result(format_args!("not ready      {number} {code}: {title}"));
@@ -55,6 +53,13 @@ fn show(status: &Value) {
     for set in list(at("/collateral/sets")) {
         let until = set.get("valid_until").and_then(Value::as_u64).map(say::date).unwrap_or_default();
         say::result(format_args!("collateral     {}, good until {until}", text(set, "name")));
+    }
+}
+
+/// The roots that a provider names, a line each.
+pub(super) fn roots(named: &Value) {
+    for root in list(named) {
+        say::result(format_args!("root           epoch {}, {}", text(root, "epoch"), text(root, "id")));
     }
 }
 
