@@ -130,8 +130,9 @@ impl Judge {
         appraisal: &bulla_attest::Policy,
     ) -> Result<Claims, Refusal> {
         let (now, sources) = (self.now()?, self.sources.as_ref());
-        let collateral = sources.store.current(id, now).map_err(|error| refusal(&error))?;
+        // The floor of before the set was taken: a delivery for somebody else may raise it above this set at any time.
         let verifier = sources.verifier.clone().with_floor(sources.store.floor());
+        let collateral = sources.store.current(id, now).map_err(|error| refusal(&error))?;
         let claims = verifier.verify(quote, &collateral, now, appraisal);
         self.accepted(claims)
     }
@@ -148,12 +149,14 @@ impl Judge {
         let local = tee.local_verifier().ok_or(unverifiable)?;
         let IntelPlatform { fmspc, ca, .. } = *proof.platform.intel().ok_or(unverifiable)?;
         let (now, store) = (self.now()?, &self.sources.store);
+        // As for quotes: the second set may bring newer lists than the first one has.
+        let floor = store.floor();
         let collateral = |tee| {
             let id = CollateralId::Intel(IntelCollateralId { tee, fmspc, ca });
             store.current(&id, now).map_err(|error| refusal(&error))
         };
         let (own, guests) = (collateral(TeeKind::Sgx)?, collateral(TeeKind::Tdx)?);
-        let basis = Basis { quote: proof.statement.quote.clone(), own, guests, floor: store.floor() };
+        let basis = Basis { quote: proof.statement.quote.clone(), own, guests, floor };
         let verifier = &self.sources.verifier;
         let machine = self.machine.known_by(basis, |basis| {
             let verifier = verifier.clone().with_floor(Arc::clone(&basis.floor));

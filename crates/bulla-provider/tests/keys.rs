@@ -5,15 +5,17 @@ mod support;
 
 use std::sync::Arc;
 
+use bulla_attest::{Collateral, CollateralId, CollateralSource, TeeKind, TrustAnchor};
 use bulla_crypto::{HpkePrivateKey, HpkePublicKey, Info, Kem, Secret, VerifyingKey};
 use bulla_protocol::Code;
 use bulla_protocol::v1::{
     Algorithm, Binding, EvidenceKind, FutureKey, KEYS_MAX, Order, PublicKey, Register, Selector,
 };
+use bulla_provider::Provider;
 use bulla_sim::{Machine, Step, TdDescription};
 use bulla_tee::{DerivedKey, Evidence, GuestRegisters, Identity, KeyRequest, Policy, ReportData, Tee};
 
-use support::{Client, Running, Site, selector, v1_key};
+use support::{Client, Running, Site, Source, now, selector, v1_key};
 
 fn default() -> TdDescription {
     TdDescription::default_guest()
@@ -300,6 +302,28 @@ fn evidence_that_cannot_be_judged_here_is_named() {
     };
     assert_eq!(client.send(&order).unwrap_err(), Code::WrongPlatform);
     assert_eq!(last_cause(&site), "platform.other_vendor");
+}
+
+/// What it has for guests is newer than what it has for enclaves, as of a service that publishes between two questions.
+struct Publishing(Source);
+
+impl CollateralSource for Publishing {
+    fn collateral(&self, id: &CollateralId) -> Result<Collateral, bulla_attest::Error> {
+        let newer = id.intel().is_some_and(|id| id.tee == TeeKind::Tdx);
+        self.0.as_of(id, if newer { now() + 3600 } else { now() })
+    }
+}
+
+/// R29: the newer lists that come with the second set make the first one no older than it may be.
+#[test]
+fn newer_lists_with_the_second_set_refuse_nobody() {
+    let site = Site::new();
+    let source = Arc::new(Publishing(Source(site.machine_dir())));
+    let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
+    let provider = Provider::start(site.enclave(), source, anchor, &site.settings()).unwrap();
+    let running = Running::new(provider, &site.settings());
+    key_by_report(&site.machine(), &default(), &running).unwrap();
+    key_by_report(&site.machine(), &default(), &running).unwrap();
 }
 
 /// R38: a report is evidence only as what it is.

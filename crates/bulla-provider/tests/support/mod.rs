@@ -188,13 +188,20 @@ pub struct Source(pub PathBuf);
 
 impl CollateralSource for Source {
     fn collateral(&self, id: &CollateralId) -> Result<Collateral, bulla_attest::Error> {
+        self.as_of(id, now())
+    }
+}
+
+impl Source {
+    /// The collateral that the vendor has at that time.
+    pub fn as_of(&self, id: &CollateralId, time: u64) -> Result<Collateral, bulla_attest::Error> {
         // The machine reads from a quote only of which kind it is.
         let machine = Machine::open(&self.0).unwrap();
         let mut quote = machine.td_quote(&TdDescription::default_guest(), &[0; 64]).unwrap();
         if id.intel().unwrap().tee == TeeKind::Sgx {
             quote[0] = 3;
         }
-        Collateral::from_json(machine.collateral(&quote, now()).unwrap().as_bytes())
+        Collateral::from_json(machine.collateral(&quote, time).unwrap().as_bytes())
     }
 }
 
