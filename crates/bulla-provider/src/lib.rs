@@ -4,7 +4,7 @@
 //! One request walks one way, through one module per step:
 //!
 //! ```text
-//! admit → challenge → verify → colocate → authorize → derive → wrap → sign → record → answer
+//! admit → challenge → verify → colocate → authorize → derive → wrap → record → sign → answer
 //! ```
 //!
 //! | step | what it settles |
@@ -16,8 +16,8 @@
 //! | `authorize` | that the evidence is for this request, and which registers bind the key |
 //! | `derive` | the key (`docs/spec/derivation.md`) |
 //! | `wrap` | encryption to the guest's one-time public key |
-//! | `sign` | proof that this provider made the answer |
-//! | `record` | the line in the audit log, written before the key leaves |
+//! | `record` | the line in the audit log, on the disk before the key leaves |
+//! | `sign` | proof that this provider made the answer, and which head its audit log has |
 //! | `answer` | the walk itself |
 //!
 //! Over TLS a guest shows its evidence once, and `session` gives it keys by the last steps alone.

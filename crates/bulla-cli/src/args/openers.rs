@@ -35,7 +35,7 @@ pub(crate) struct OptionalPin {
     #[arg(long, value_name = "HEX")]
     pub(crate) provider_root: Option<String>,
 
-    /// The hash of the provider authority's key, 64 hexadecimal digits; on a simulated machine the development authority
+    /// The provider authority's id, 64 hexadecimal digits; on a simulated machine the development authority
     /// is expected if it is not given
     #[arg(long, value_name = "HEX")]
     pub(crate) authority: Option<String>,
