@@ -38,7 +38,16 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
             let kind = detect::choose(Path::new("/"), BACKENDS, say::note)?;
             open(Some(kind.name))
         }
-        "sgx" if parameter.is_empty() => Ok(Machine { tee: Arc::new(in_gramine()?), judge: None }),
+        "sgx" if parameter.is_empty() => {
+            let quotes = Box::new(gramine()?);
+            let enclave = Enclave::new(Processor::Real, Box::new(SystemRandom), Some(quotes));
+            Ok(Machine { tee: Arc::new(enclave), judge: None })
+        }
+        "sgx" if parameter == KEY_FILE => {
+            let enclave = Enclave::with_key_file(Processor::Real, gramine()?);
+            say::note(KEY_FILE_LOSES);
+            Ok(Machine { tee: Arc::new(enclave), judge: None })
+        }
         "occlum" if parameter.is_empty() => {
             let enclave = Enclave::occlum(Processor::Real, Box::new(SystemRandom), Path::new("/"))?;
             Ok(Machine { tee: Arc::new(enclave), judge: None })
@@ -77,16 +86,21 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
     match machine {
-        "sgx" | "occlum" | "tdx" => Ok(judge(None)),
+        "sgx" | "sgx:key-file" | "occlum" | "tdx" => Ok(judge(None)),
         machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
 
-/// The enclave in Gramine. Refused elsewhere, where `ENCLU` would end the process by a signal.
-fn in_gramine() -> Result<Enclave, bulla_tee::Error> {
+/// The parameter of `sgx` that asks for Gramine's key file.
+const KEY_FILE: &str = "key-file";
+const KEY_FILE_LOSES: &str = "keys are those of Gramine's key file: an update of the microcode, or another feature of the processor, ends them \
+     and all that only they open. Use --machine sgx wherever this program may execute ENCLU";
+
+/// The Gramine that this process is in. Refused elsewhere, where `ENCLU` would end the process by a signal.
+fn gramine() -> Result<Gramine, bulla_tee::Error> {
     let gramine = Gramine::at(Path::new("/"));
     if gramine.is_here() {
-        return Ok(Enclave::new(Processor::Real, Box::new(SystemRandom), Some(Box::new(gramine))));
+        return Ok(gramine);
     }
     let reason =
         "this process is not inside one; start it under Gramine, or under Occlum with --machine occlum";
@@ -103,9 +117,9 @@ const BACKENDS: &[&str] = &[
 ];
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "auto, sgx, occlum, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "auto, sgx, occlum, tdx or tpm[:TCTI]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {

@@ -36,7 +36,7 @@ pub struct GramineFiles {
 impl GramineFiles {
     pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, enclave: EnclaveIdentity) -> io::Result<Self> {
         let quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
-        let state = Arc::new(Mutex::new(State { report_data: [0; 64], target: [0; 512], quotes }));
+        let state = Arc::new(Mutex::new(State { report_data: [0; 64], target: [0; 512], quotes, key: None }));
         let mount = Mount::new(Attestation { cpu, enclave, state: state.clone() })?;
         Ok(Self { mount, state })
     }
@@ -51,6 +51,11 @@ impl GramineFiles {
         lock(&self.state).quotes.fault(fault);
     }
 
+    /// From now on, the key files hold these bytes: nothing in an enclave that has no key.
+    pub fn set_keys(&self, key: &[u8]) {
+        lock(&self.state).key = Some(key.to_vec());
+    }
+
     /// How often `quote` was opened.
     pub fn quotes(&self) -> usize {
         lock(&self.state).quotes.count()
@@ -61,6 +66,8 @@ struct State {
     report_data: [u8; 64],
     target: [u8; 512],
     quotes: FaultyQuotes,
+    /// What the key files hold; the keys themselves where it is not said.
+    key: Option<Vec<u8>>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -94,6 +101,7 @@ impl Attestation {
                 let State { report_data, quotes, .. } = &mut *state;
                 quotes.quote(report_data)
             }
+            name if KEYS.contains(&name) && state.key.is_some() => Ok(state.key.clone().unwrap_or_default()),
             "_sgx_mrenclave" => self.key(KEYPOLICY_MRENCLAVE),
             "_sgx_mrsigner" => self.key(KEYPOLICY_MRSIGNER),
             _ => Err(Errno::ENOENT),

@@ -87,17 +87,22 @@ impl Floor {
         Ok(floor)
     }
 
-    /// Refuses a request for a key of a version below the floor. Requests of a TDX guest hold none: its provider has its own.
+    /// Refuses a request for a key of a version below the floor. A request to a key provider holds none: the provider has its
+    /// own.
     ///
     /// # Errors
     /// [`Error::BelowFloor`].
     pub fn check(&self, request: &KeyRequest) -> Result<(), Error> {
-        let Some(sgx) = request.sgx() else { return Ok(()) };
-        if sgx.isvsvn < self.isvsvn {
-            return below("ISVSVN", sgx.isvsvn.to_string(), self.isvsvn.to_string());
+        if let Some(isvsvn) = request.isvsvn()
+            && isvsvn < self.isvsvn
+        {
+            return below("ISVSVN", isvsvn.to_string(), self.isvsvn.to_string());
         }
-        if !self.cpusvn.is_empty() && !self.cpusvn.contains(&sgx.cpusvn) {
-            return below("CPUSVN", hex::encode(sgx.cpusvn), listed(&self.cpusvn));
+        if let Some(cpusvn) = request.cpusvn()
+            && !self.cpusvn.is_empty()
+            && !self.cpusvn.contains(cpusvn)
+        {
+            return below("CPUSVN", hex::encode(cpusvn), listed(&self.cpusvn));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! | machine | key | evidence |
 //! |---|---|---|
-//! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
+//! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device, or has Gramine's key file | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
 //! | TDX guest | none of its own; a key provider gives it one | TDREPORTs by `/dev/tdx_guest`, quotes by configfs (`tdx::TdxGuest`) |
 //! | TPM 2.0 | a random one that the TPM seals under its registers ([`tpm`]) | quotes |
 //!

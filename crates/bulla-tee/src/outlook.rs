@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Identity};
+use crate::{Error, Identity, Mismatch};
 
 /// Whether a request would get its key.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub enum Doubt {
     MachineKeys,
     /// The request was made at another CPUSVN, and which of the two is the higher one is the processor's to say (R5).
     Cpusvn,
-    /// The guest would have other ATTRIBUTES, and which of them enter a key is for the key provider to say.
+    /// What runs would have other ATTRIBUTES, and which of them enter a key is for the key provider of a guest to say, and for
+    /// the manifest of an enclave that has its key from Gramine.
     Attributes,
     /// The key is not bound to the guest's measurement, and whether another guest may have it is for the key provider to say,
     /// by its owner's manifest or the register policy.
@@ -130,12 +131,19 @@ impl PlatformState {
         self
     }
 
-    /// What the machine's keys and CPUSVN mean for a request that was made at `recorded`; a request of a TDX guest has no
-    /// CPUSVN of its own, and its provider's root has.
-    pub(crate) fn outlook(&self, recorded: Option<&[u8; 16]>) -> Outlook {
+    /// What the machine's keys and CPUSVN mean for a request that was made at `recorded`, and whose key a machine `at_any_later`
+    /// CPUSVN has as well or not; a request of a TDX guest has no CPUSVN of its own, and its provider's root has.
+    pub(crate) fn outlook(&self, recorded: Option<&[u8; 16]>, at_any_later: bool) -> Outlook {
         let made_at_present = recorded.is_some() && self.cpusvn.as_ref() == recorded;
         match (self.keys, self.microcode, recorded) {
             (Keys::Other, _, _) => Outlook::DoesNot(Error::OtherMachine),
+            (_, change @ (Microcode::Newer | Microcode::Older), Some(recorded))
+                if made_at_present && !at_any_later =>
+            {
+                let found = if change == Microcode::Newer { "newer" } else { "older" };
+                let (claimed, found) = (hex::encode(recorded), found.into());
+                Outlook::DoesNot(Error::OtherIdentity(Mismatch { register: "CPUSVN", claimed, found }))
+            }
             (_, Microcode::Older, Some(recorded)) if made_at_present => Outlook::DoesNot(Error::TcbTooOld {
                 register: "CPUSVN",
                 sealed: hex::encode(recorded),
@@ -194,7 +202,7 @@ impl fmt::Display for Doubt {
             Self::Machine => "nothing shows that it was sealed on this machine: open it here to know",
             Self::MachineKeys => "the machine may get other keys, and those of now are then gone",
             Self::Attributes => {
-                "a key provider gives a guest with other ATTRIBUTES, such as DEBUG, another key or none"
+                "with other ATTRIBUTES, such as DEBUG, a key provider gives a guest another key or none, and so may Gramine"
             }
             Self::Entitlement => {
                 "another guest has the key only by a manifest of the owner's, or with the registers that are bound"

@@ -4,7 +4,7 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
-use crate::sgx::SgxRequest;
+use crate::sgx::{KeyFileRequest, SgxRequest};
 use crate::tpm::PcrSet;
 use crate::{Doubt, Error, Identity, Outlook, PcrPolicy, PlatformState, Policy, ProviderRequest, TpmRequest};
 
@@ -17,6 +17,8 @@ use crate::{Doubt, Error, Identity, Outlook, PcrPolicy, PlatformState, Policy, P
 pub enum KeyRequest {
     /// EGETKEY in an SGX enclave.
     Sgx(Box<SgxRequest>),
+    /// The file that Gramine has a sealing key of its own in.
+    SgxKeyFile(Box<KeyFileRequest>),
     /// A TDX guest asks its key provider.
     TdxProvider(Box<ProviderRequest>),
     /// A TPM unseals a key.
@@ -26,10 +28,14 @@ pub enum KeyRequest {
 }
 
 impl KeyRequest {
+    /// [`kind`](Self::kind) of [`KeyRequest::SgxKeyFile`].
+    pub(crate) const KEY_FILE: &'static str = "sgx-key-file";
+
     /// The name of the kind, as it stands in an envelope.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Sgx(_) => "sgx",
+            Self::SgxKeyFile(_) => Self::KEY_FILE,
             Self::TdxProvider(_) => "tdx-provider",
             Self::Tpm(_) => "tpm",
             Self::Simulated(_) => "sim",
@@ -40,6 +46,7 @@ impl KeyRequest {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Sgx(request) => to_cbor(request.as_ref()),
+            Self::SgxKeyFile(request) => to_cbor(request.as_ref()),
             Self::TdxProvider(request) => to_cbor(request.as_ref()),
             Self::Tpm(request) => to_cbor(request.as_ref()),
             Self::Simulated(request) => {
@@ -57,6 +64,7 @@ impl KeyRequest {
         let no_cbor = || Error::InvalidRequest("not the CBOR of its kind");
         let request = match kind {
             "sgx" => Self::Sgx(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
+            Self::KEY_FILE => Self::SgxKeyFile(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tdx-provider" => Self::TdxProvider(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tpm" => Self::Tpm(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "sim" => {
@@ -73,6 +81,7 @@ impl KeyRequest {
         }
         match &request {
             Self::Sgx(request) => request.check()?,
+            Self::SgxKeyFile(request) => request.check()?,
             Self::TdxProvider(request) => request.check()?,
             Self::Tpm(request) => request.check()?,
             Self::Simulated(_) => {}
@@ -84,6 +93,7 @@ impl KeyRequest {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Sgx(request) => request.policy(),
+            Self::SgxKeyFile(_) => Policy::measurement(),
             Self::TdxProvider(request) => Policy::guest(request.binding.clone()),
             Self::Tpm(request) => match request.policy() {
                 policy if policy == PcrPolicy::present(PcrSet::MEASUREMENT) => Policy::measurement(),
@@ -100,22 +110,29 @@ impl KeyRequest {
     /// version above the current one, [`Error::OtherMachine`], or [`Error::WrongBackend`] for another kind of machine.
     pub fn opens_under(&self, identity: &Identity, platform: &PlatformState) -> Outlook {
         match self.fits(identity) {
-            Ok(()) => match (platform.outlook(self.cpusvn()), self, identity) {
-                (Outlook::Opens, Self::Tpm(request), Identity::Tpm(tpm))
-                    if request.is_for_the_authority_to_say(tpm) =>
-                {
-                    Outlook::MayNot(Doubt::Approval)
-                }
-                (Outlook::Opens, request, Identity::Tdx(guest))
-                    if request
-                        .provider()
-                        .is_some_and(|request| request.is_for_the_provider_to_say(guest)) =>
-                {
-                    Outlook::MayNot(Doubt::Entitlement)
-                }
-                (outlook, ..) => outlook,
+            Ok(()) => match platform.outlook(self.cpusvn(), self.is_at_any_later_cpusvn()) {
+                Outlook::Opens => self.doubt(identity).map_or(Outlook::Opens, Outlook::MayNot),
+                outlook => outlook,
             },
             Err(error) => Outlook::DoesNot(error),
+        }
+    }
+
+    /// What is in doubt of `identity`, whose registers fit, on the right machine.
+    fn doubt(&self, identity: &Identity) -> Option<Doubt> {
+        let doubt = |is: bool, doubt| is.then_some(doubt);
+        match (self, identity) {
+            (Self::Simulated(request), identity) => request.doubt(identity),
+            (Self::Tpm(request), Identity::Tpm(tpm)) => {
+                doubt(request.is_for_the_authority_to_say(tpm), Doubt::Approval)
+            }
+            (Self::TdxProvider(request), Identity::Tdx(guest)) => {
+                doubt(request.is_for_the_provider_to_say(guest), Doubt::Entitlement)
+            }
+            (Self::SgxKeyFile(request), Identity::Sgx(enclave)) => {
+                doubt(request.is_for_the_manifest_to_say(enclave), Doubt::Attributes)
+            }
+            _ => None,
         }
     }
 
@@ -128,6 +145,7 @@ impl KeyRequest {
         };
         match (request, identity) {
             (Self::Sgx(request), Identity::Sgx(identity)) => request.fits(identity),
+            (Self::SgxKeyFile(request), Identity::Sgx(identity)) => request.fits(identity),
             (Self::TdxProvider(request), Identity::Tdx(identity)) => request.fits(identity),
             (Self::Tpm(request), Identity::Tpm(identity)) => request.fits(identity),
             (request, identity) => {
@@ -136,33 +154,40 @@ impl KeyRequest {
         }
     }
 
-    /// The SGX request, simulated or not.
-    pub(crate) fn sgx(&self) -> Option<&SgxRequest> {
+    /// The ISVSVN that the key is for, where the request names it.
+    pub(crate) fn isvsvn(&self) -> Option<u16> {
         match self {
-            Self::Sgx(request) => Some(request),
+            Self::Sgx(request) => Some(request.isvsvn),
+            Self::SgxKeyFile(request) => Some(request.isvsvn),
             Self::TdxProvider(_) | Self::Tpm(_) => None,
-            Self::Simulated(request) => request.sgx(),
-        }
-    }
-
-    /// The request to a key provider, simulated or not.
-    fn provider(&self) -> Option<&ProviderRequest> {
-        match self {
-            Self::Sgx(_) | Self::Tpm(_) => None,
-            Self::TdxProvider(request) => Some(request),
-            Self::Simulated(request) => request.provider(),
+            Self::Simulated(request) => request.isvsvn(),
         }
     }
 
     /// The CPUSVN that the key is for, where the request names it.
     pub fn cpusvn(&self) -> Option<&[u8; 16]> {
-        self.sgx().map(|request| &request.cpusvn)
+        match self {
+            Self::Sgx(request) => Some(&request.cpusvn),
+            Self::SgxKeyFile(request) => Some(&request.cpusvn),
+            Self::TdxProvider(_) | Self::Tpm(_) => None,
+            Self::Simulated(request) => request.cpusvn(),
+        }
+    }
+
+    /// Whether a machine at a later CPUSVN has the key as well, by asking for it (R5).
+    fn is_at_any_later_cpusvn(&self) -> bool {
+        match self {
+            Self::Sgx(_) | Self::TdxProvider(_) | Self::Tpm(_) => true,
+            Self::SgxKeyFile(_) => false,
+            Self::Simulated(request) => request.is_at_any_later_cpusvn(),
+        }
     }
 
     /// The same request for the key of another CPUSVN.
     pub(crate) fn set_cpusvn(&mut self, cpusvn: [u8; 16]) {
         match self {
             Self::Sgx(request) => request.cpusvn = cpusvn,
+            Self::SgxKeyFile(request) => request.cpusvn = cpusvn,
             Self::TdxProvider(_) | Self::Tpm(_) => {}
             Self::Simulated(request) => request.set_cpusvn(cpusvn),
         }

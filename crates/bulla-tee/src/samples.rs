@@ -1,7 +1,7 @@
 //! Identities and requests that the tests of this crate start from.
 
-use crate::sgx::SgxRequest;
 use crate::sgx::arch::{Attributes, flags};
+use crate::sgx::{KeyFileRequest, SgxRequest};
 use crate::{
     GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity,
     TpmIdentity, TpmRequest,
@@ -42,6 +42,10 @@ pub(crate) fn release() -> SignerPolicy {
 
 pub(crate) fn sgx(policy: &Policy) -> SgxRequest {
     SgxRequest::new(policy, &kss_enclave(), [6; 32]).unwrap()
+}
+
+pub(crate) fn key_file() -> KeyFileRequest {
+    KeyFileRequest::new(&Policy::measurement(), &enclave()).unwrap()
 }
 
 pub(crate) fn guest() -> TdxIdentity {

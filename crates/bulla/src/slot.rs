@@ -65,7 +65,7 @@ impl Slot {
         slot
     }
 
-    /// The kind of its opener: `sgx`, `tdx-provider`, `sim`, `recipient` or `threshold`.
+    /// The kind of its opener: that of a machine ([`KeyRequest::kind`]), `recipient` or `threshold`.
     pub fn kind(&self) -> &'static str {
         self.opener.kind()
     }

@@ -167,6 +167,19 @@ fn machine(request: &KeyRequest) -> Machine {
                 ("KEYID", hex::encode(request.keyid).into()),
             ],
         },
+        KeyRequest::SgxKeyFile(request) => Machine {
+            name: "an SGX enclave, by Gramine's key file: an update of the microcode ends it",
+            simulated: false,
+            selectors: vec![
+                ("MRENCLAVE", hex::encode(request.mrenclave).into()),
+                ("ISVPRODID", request.isv_prod_id.into()),
+                ("ISVSVN", request.isvsvn.into()),
+                ("CPUSVN", hex::encode(request.cpusvn).into()),
+                ("ATTRIBUTES", hex::encode(request.flags.to_be_bytes()).into()),
+                ("XFRM", hex::encode(request.xfrm.to_be_bytes()).into()),
+                ("MISCSELECT", request.misc_select.into()),
+            ],
+        },
         KeyRequest::TdxProvider(request) => {
             let mut selectors: Vec<(&'static str, Value)> = request
                 .guest

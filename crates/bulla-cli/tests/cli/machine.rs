@@ -30,7 +30,7 @@ fn without_a_machine_there_is_usage() {
     for line in ["seal --context wallet", "unseal --context wallet"] {
         bulla.run(line).fails(2, &["no machine given", "--machine", "sgx"]);
     }
-    for machine in ["host", "sgx:1", "SGX", "sim-tdx:host", "tpmx", ":"] {
+    for machine in ["host", "sgx:1", "sgx:key-files", "SGX", "sim-tdx:host", "tpmx", ":"] {
         let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
         ran.fails(2, &["unknown machine", machine]);
     }
@@ -39,7 +39,10 @@ fn without_a_machine_there_is_usage() {
 #[test]
 fn a_machine_that_is_not_there_is_told_so() {
     let bulla = Bulla::with_host();
-    bulla.run("--machine sgx seal --context wallet").fails(13, &["no SGX enclave here"]);
+    for machine in ["sgx", "sgx:key-file"] {
+        let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
+        ran.fails(13, &["no SGX enclave here"]);
+    }
     for machine in ["sim:missing", "sim-td:missing", "sim:"] {
         let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
         assert!(ran.fails(13, &["machine.toml", "bulla sim new"]).stdout.is_empty());

@@ -10,6 +10,8 @@ use bulla_tee::{Error, EvidenceKind, Tee};
 
 use crate::enclaves::Kept;
 
+pub mod key_file;
+
 pub fn boxed(machine: &Machine, identity: &EnclaveIdentity) -> Box<dyn Tee> {
     let files = machine.gramine(identity).unwrap();
     Box::new(Kept { tee: enclave(machine, identity, &files), _place: files })

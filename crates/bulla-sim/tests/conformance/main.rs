@@ -25,6 +25,12 @@ const ROWS: &[Row] = &[
         bench: || Enclaves::boxed(gramine::boxed),
     },
     Row {
+        name: "SGX by Gramine's key file",
+        ran: "`/dev/attestation`, served by FUSE",
+        cannot: gramine::key_file::CANNOT,
+        bench: || Enclaves::boxed(gramine::key_file::boxed),
+    },
+    Row {
         name: "SGX in Occlum",
         ran: "ioctls of `/dev/sgx`, served by FUSE",
         cannot: &[(Capability::Guests, "machine.unsupported", "Occlum has no command for EVERIFYREPORT2")],
@@ -50,6 +56,11 @@ fn sgx() {
 #[test]
 fn sgx_in_gramine() {
     suite::conforms(row("SGX in Gramine"));
+}
+
+#[test]
+fn sgx_by_gramines_key_file() {
+    suite::conforms(row("SGX by Gramine's key file"));
 }
 
 #[test]

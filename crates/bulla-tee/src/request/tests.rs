@@ -1,6 +1,8 @@
 use super::*;
 use crate::SgxIdentity;
-use crate::samples::{enclave, guest, kss_enclave, provider, release, sgx, sgx_identity, tdx_identity};
+use crate::samples::{
+    enclave, guest, key_file, kss_enclave, provider, release, sgx, sgx_identity, tdx_identity,
+};
 use crate::sgx::arch::flags;
 use crate::{GuestBinding, Policy, Register, SIMULATED_MARKER};
 
@@ -29,7 +31,9 @@ fn policies() -> [Policy; 4] {
 #[test]
 fn every_kind_comes_back_from_its_encoding() {
     let sgx = policies().map(|policy| wrapped(sgx(&policy)));
-    let real = sgx.into_iter().chain([KeyRequest::TdxProvider(Box::new(provider()))]);
+    let others =
+        [KeyRequest::TdxProvider(Box::new(provider())), KeyRequest::SgxKeyFile(Box::new(key_file()))];
+    let real = sgx.into_iter().chain(others);
     for request in real {
         assert_eq!(KeyRequest::decode(request.kind(), &request.encode()).unwrap(), request);
         let simulated = KeyRequest::Simulated(Box::new(request));
@@ -115,6 +119,28 @@ fn the_encoding_of_a_guests_request_equals_its_vectors() {
         format!("88{common}f6f6"),
     ] {
         let error = KeyRequest::decode("tdx-provider", &hex::decode(&bad).unwrap()).unwrap_err();
+        assert!(matches!(error, Error::InvalidRequest(_)), "{bad}");
+    }
+}
+
+/// R12, R16: the encoding of a request by Gramine's key file is frozen. The bytes were written by hand from the specification of
+/// envelopes.
+#[test]
+fn the_encoding_of_a_key_file_equals_its_vector() {
+    let bytes = format!("875820{}030450{}0518e700", "01".repeat(32), "05".repeat(16));
+    let request = KeyRequest::SgxKeyFile(Box::new(key_file()));
+    assert_eq!(hex::encode(request.encode()), bytes);
+    assert_eq!(KeyRequest::decode("sgx-key-file", &hex::decode(&bytes).unwrap()).unwrap(), request);
+    assert_eq!(request.policy(), Policy::measurement());
+    for bad in [
+        bytes.replacen("0101", "0000", 16),
+        bytes.replace("0518e700", "0418e700"),
+        bytes.replace("0518e700", "0518e7"),
+        format!("{bytes}00"),
+        bytes.replacen("87", "88", 1) + "00",
+        bytes.replace("030450", "03041850"),
+    ] {
+        let error = KeyRequest::decode("sgx-key-file", &hex::decode(&bad).unwrap()).unwrap_err();
         assert!(matches!(error, Error::InvalidRequest(_)), "{bad}");
     }
 }

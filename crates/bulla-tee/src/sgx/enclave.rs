@@ -6,10 +6,10 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
 use super::enclu::Status;
 use super::leaves::{Instruction, Leaves, NoKey};
-#[cfg(target_os = "linux")]
-use super::occlum::Occlum;
 use super::own;
 use super::request::SgxRequest;
+#[cfg(target_os = "linux")]
+use super::{Gramine, KeyFileRequest, occlum::Occlum};
 use crate::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData,
     SgxIdentity, Tee, is_simulated,
@@ -42,8 +42,17 @@ pub enum Processor {
 pub struct Enclave {
     processor: Processor,
     leaves: Box<dyn Leaves>,
-    random: Box<dyn RandomSource>,
+    keys: Keys,
     quotes: Option<Box<dyn QuoteSource>>,
+}
+
+/// Where its keys come from.
+enum Keys {
+    /// EGETKEY, at recorded versions, with a KEYID of this randomness.
+    Recorded(Box<dyn RandomSource>),
+    /// Gramine's file: one key, of the versions that run.
+    #[cfg(target_os = "linux")]
+    Present(Gramine),
 }
 
 impl Enclave {
@@ -54,7 +63,21 @@ impl Enclave {
         random: Box<dyn RandomSource>,
         quotes: Option<Box<dyn QuoteSource>>,
     ) -> Self {
-        Self { processor, leaves: Box::new(Instruction), random, quotes }
+        Self { processor, leaves: Box::new(Instruction), keys: Keys::Recorded(random), quotes }
+    }
+
+    /// The enclave that this process runs in, in Gramine, where it cannot execute `ENCLU` itself: by the pseudo-files alone,
+    /// sealing keys included. Much is lost by that, so nobody chooses it for a caller: the key is the same for every sealing,
+    /// it is bound to the measurement and nothing else, and an update of the microcode or another feature of the processor
+    /// ends it, and with it the access to everything that it sealed.
+    #[cfg(target_os = "linux")]
+    pub fn with_key_file(processor: Processor, gramine: Gramine) -> Self {
+        Self {
+            processor,
+            leaves: Box::new(gramine.clone()),
+            keys: Keys::Present(gramine.clone()),
+            quotes: Some(Box::new(gramine)),
+        }
     }
 
     /// The enclave that this process runs in, in Occlum, by whose device under the folder `root` (which is `/` but in tests)
@@ -69,7 +92,8 @@ impl Enclave {
         root: &std::path::Path,
     ) -> Result<Self, Error> {
         let (leaves, quotes) = (Occlum::open(root)?, Occlum::open(root)?);
-        Ok(Self { processor, leaves: Box::new(leaves), random, quotes: Some(Box::new(quotes)) })
+        let keys = Keys::Recorded(random);
+        Ok(Self { processor, leaves: Box::new(leaves), keys, quotes: Some(Box::new(quotes)) })
     }
 
     /// Who this enclave is, after EREPORT.
@@ -120,27 +144,49 @@ impl Tee for Enclave {
 
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
         let identity = self.sgx_identity()?;
-        let mut keyid = [0; 32];
-        self.random.fill(&mut keyid)?;
-        let mut request = SgxRequest::new(policy, &identity, keyid)?;
-        request.machine_tag = *self.egetkey(&request.tag_keyrequest(), &identity)?.expose();
-        request.check()?;
-        let key = self.egetkey(&request.keyrequest(), &identity)?;
-        Ok((KeyRequest::Sgx(Box::new(request)), key.into()))
+        match &self.keys {
+            Keys::Recorded(random) => {
+                let mut keyid = [0; 32];
+                random.fill(&mut keyid)?;
+                let mut request = SgxRequest::new(policy, &identity, keyid)?;
+                request.machine_tag = *self.egetkey(&request.tag_keyrequest(), &identity)?.expose();
+                request.check()?;
+                let key = self.egetkey(&request.keyrequest(), &identity)?;
+                Ok((KeyRequest::Sgx(Box::new(request)), key.into()))
+            }
+            #[cfg(target_os = "linux")]
+            Keys::Present(file) => {
+                let request = KeyFileRequest::new(policy, &identity)?;
+                request.check()?;
+                Ok((KeyRequest::SgxKeyFile(Box::new(request)), not_zero(file.key()?)?.into()))
+            }
+        }
     }
 
     fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error> {
-        let KeyRequest::Sgx(request) = request else {
-            return Err(Error::WrongBackend { wanted: request.kind(), found: "sgx" });
-        };
-        let identity = self.sgx_identity()?;
-        request.check()?;
-        request.fits(&identity)?;
-        let tag = self.egetkey(&request.tag_keyrequest(), &identity)?;
-        if !tag.ct_eq(&Secret::new(request.machine_tag)) {
-            return Err(Error::OtherMachine);
+        match (&self.keys, request) {
+            (Keys::Recorded(_), KeyRequest::Sgx(request)) => {
+                let identity = self.sgx_identity()?;
+                request.check()?;
+                request.fits(&identity)?;
+                let tag = self.egetkey(&request.tag_keyrequest(), &identity)?;
+                if !tag.ct_eq(&Secret::new(request.machine_tag)) {
+                    return Err(Error::OtherMachine);
+                }
+                Ok(self.egetkey(&request.keyrequest(), &identity)?.into())
+            }
+            #[cfg(target_os = "linux")]
+            (Keys::Present(file), KeyRequest::SgxKeyFile(request)) => {
+                request.check()?;
+                request.fits(&self.sgx_identity()?)?;
+                Ok(not_zero(file.key()?)?.into())
+            }
+            (Keys::Recorded(_), request) => Err(Error::WrongBackend { wanted: request.kind(), found: "sgx" }),
+            #[cfg(target_os = "linux")]
+            (Keys::Present(_), request) => {
+                Err(Error::WrongBackend { wanted: request.kind(), found: KeyRequest::KEY_FILE })
+            }
         }
-        Ok(self.egetkey(&request.keyrequest(), &identity)?.into())
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {

@@ -4,14 +4,21 @@
 //! stands there: its content is that of the moment of opening. So writing, opening and reading are one step here, under a
 //! lock of the process, and what was read is compared with what was asked for, since code that is not ours may use the
 //! same files (R54).
+//!
+//! Gramine also gives reports, and a sealing key of its own; those are for programs that cannot execute ENCLU themselves.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::arch::{Report, Targetinfo};
+use bulla_crypto::Secret;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
 use super::enclave::QuoteSource;
+use super::enclu::Status;
+use super::leaves::{Leaves, NoKey};
 use super::own;
 use crate::{Error, ReportData};
 
@@ -20,6 +27,8 @@ const QUOTE_MAX: u64 = 8192;
 /// How often a quote is asked for while somebody else writes between.
 const ATTEMPTS: usize = 3;
 const MACHINE: &str = "source of SGX quotes";
+const REPORT_DATA: &str = "user_report_data";
+const KEY: &str = "keys/_sgx_mrenclave";
 
 static EXCLUSIVE: Mutex<()> = Mutex::new(());
 
@@ -37,22 +46,44 @@ impl Gramine {
 
     /// Whether this process runs in Gramine: nothing else has these files.
     pub fn is_here(&self) -> bool {
-        self.folder.join("user_report_data").exists()
+        self.folder.join(REPORT_DATA).exists()
     }
 
-    /// One write, since each replaces the whole value.
-    fn write(&self, data: &ReportData) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(self.folder.join("user_report_data"))?;
-        match file.write(data.as_bytes())? {
-            64 => Ok(()),
-            _ => Err(ErrorKind::WriteZero.into()),
+    /// The sealing key under MRENCLAVE, of the versions that run.
+    pub(super) fn key(&self) -> Result<Secret<16>, Error> {
+        let no_key = |reason: String| Error::Unavailable { machine: "key file of Gramine", reason };
+        let mut read = Ok(0);
+        // One more than there is, so that a longer key is no key.
+        let key = Secret::<17>::fill_with(|key| {
+            read = File::open(self.folder.join(KEY)).and_then(|mut file| file.read(key));
+        });
+        match (read, key.expose().first_chunk()) {
+            (Ok(16), Some(key)) => Ok(Secret::fill_with(|to| *to = *key)),
+            (Ok(0), _) => Err(no_key("it is empty: this enclave has no sealing keys".into())),
+            (Ok(_), _) => Err(no_key("it does not hold 16 bytes".into())),
+            (Err(error), _) => Err(no_key(format!("/dev/attestation/{KEY}: {error}"))),
         }
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let mut quote = Vec::new();
-        File::open(self.folder.join("quote"))?.take(QUOTE_MAX + 1).read_to_end(&mut quote)?;
-        Ok(quote)
+    /// One write, since each replaces the whole value.
+    fn write(&self, name: &str, value: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(self.folder.join(name))?;
+        if file.write(value)? != value.len() {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::open(self.folder.join(name))?.take(QUOTE_MAX + 1).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    fn report(&self, target: &Targetinfo, data: &[u8; 64]) -> io::Result<Vec<u8>> {
+        self.write("target_info", target.as_bytes())?;
+        self.write(REPORT_DATA, data)?;
+        self.read("report")
     }
 
     fn failed(&self, error: &io::Error) -> Error {
@@ -79,7 +110,8 @@ impl QuoteSource for Gramine {
     ) -> Result<Vec<u8>, Error> {
         let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ATTEMPTS {
-            let quote = self.write(data).and_then(|()| self.read()).map_err(|error| self.failed(&error))?;
+            let quote = self.write(REPORT_DATA, data.as_bytes()).and_then(|()| self.read("quote"));
+            let quote = quote.map_err(|error| self.failed(&error))?;
             if quote.len() as u64 > QUOTE_MAX {
                 return Err(Error::SelfEvidence("it is larger than any quote"));
             }
@@ -89,5 +121,38 @@ impl QuoteSource for Gramine {
             }
         }
         Err(Error::SelfEvidence("it carries the report data of another call"))
+    }
+}
+
+/// What there is of ENCLU in the files.
+impl Leaves for Gramine {
+    fn ereport(&self, target: &Targetinfo, report_data: &[u8; 64]) -> Result<Report, Error> {
+        let _exclusive = EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..ATTEMPTS {
+            let report = self.report(target, report_data).map_err(|error| {
+                let reason = format!("Gramine makes no report of this enclave ({error})");
+                Error::Unavailable { machine: "SGX enclave", reason }
+            })?;
+            let report = Report::read_from_bytes(&report);
+            let report = report.map_err(|_| Error::SelfEvidence("its report is not 432 bytes long"))?;
+            if report.body.report_data == *report_data {
+                return Ok(report);
+            }
+        }
+        Err(Error::SelfEvidence("its report carries the report data of another call"))
+    }
+
+    /// The file's key is not one of a request.
+    fn egetkey(&self, _: &Keyrequest, _: &mut [u8; 16]) -> Result<(), NoKey> {
+        let what = "give the key of a request";
+        Err(NoKey::Way(Error::Unsupported { machine: "Gramine's key file", what }))
+    }
+
+    fn verifies_reports(&self) -> bool {
+        false
+    }
+
+    fn everifyreport2(&self, _: &ReportMac) -> Result<(), Status> {
+        Err(Status::INVALID_LEAF)
     }
 }

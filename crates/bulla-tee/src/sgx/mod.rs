@@ -5,6 +5,7 @@ mod enclave;
 mod enclu;
 #[cfg(target_os = "linux")]
 mod gramine;
+mod key_file;
 mod leaves;
 #[cfg(target_os = "linux")]
 mod occlum;
@@ -14,4 +15,5 @@ mod request;
 pub use enclave::{Enclave, Processor, QuoteSource};
 #[cfg(target_os = "linux")]
 pub use gramine::Gramine;
+pub use key_file::KeyFileRequest;
 pub use request::SgxRequest;

@@ -192,11 +192,7 @@ impl SgxRequest {
     /// Whether every selected register of `identity` is the recorded one and no recorded version is above it. Without
     /// that, EGETKEY must not be asked: a KSS policy without KSS is a fault, which would end the process.
     pub(crate) fn fits(&self, identity: &SgxIdentity) -> Result<(), Error> {
-        if is_simulated(&self.cpusvn) != is_simulated(&identity.cpusvn) {
-            let name = |simulated| if simulated { "simulated" } else { "real" };
-            let (wanted, found) = (name(is_simulated(&self.cpusvn)), name(is_simulated(&identity.cpusvn)));
-            return Err(Error::WrongBackend { wanted, found });
-        }
+        same_kind_of_processor(&self.cpusvn, &identity.cpusvn)?;
         let same = |bit, register, claimed: &[u8], found: &[u8]| {
             if self.keypolicy & bit == 0 {
                 return Ok(());
@@ -241,6 +237,15 @@ impl SgxRequest {
             misc_mask: self.misc_mask,
             ..Keyrequest::new_zeroed()
         }
+    }
+}
+
+/// R15: what was sealed on a simulated processor is for one, and nothing else is.
+pub(super) fn same_kind_of_processor(recorded: &[u8; 16], present: &[u8; 16]) -> Result<(), Error> {
+    let name = |cpusvn| if is_simulated(cpusvn) { "simulated" } else { "real" };
+    match (name(recorded), name(present)) {
+        (wanted, found) if wanted == found => Ok(()),
+        (wanted, found) => Err(Error::WrongBackend { wanted, found }),
     }
 }
 
