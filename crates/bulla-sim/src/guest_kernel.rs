@@ -3,7 +3,6 @@
 //! As Linux 6.18 does it (drivers/virt/coco/tdx-guest, drivers/virt/coco/guest/{report,tsm-mr}.c), with the failures that
 //! its callers must bear on demand.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,15 +11,13 @@ use zerocopy::IntoBytes;
 
 use crate::TdDescription;
 use crate::cpu::Cpu;
-use crate::pseudo::{Errno, Handle, Memory, Node, Tree};
+use crate::pseudo::{Errno, Handle, Memory, Node, Tree, node_among};
 use crate::quoting::Quoting;
+use crate::reports::{self, Moment, Output, Provider, Reports, Request};
 
 const DEVICE: &str = "dev/tdx_guest";
 /// TDX_CMD_GET_REPORT0: _IOWR('T', 1, 64 bytes of report data and a TDREPORT).
 const GET_REPORT: u32 = 0xC440_5401;
-const REPORTS: &str = "sys/kernel/config/tsm/report";
-const ATTRIBUTES: [(&str, u16); 4] =
-    [("generation", 0o444), ("inblob", 0o200), ("outblob", 0o400), ("provider", 0o444)];
 const REGISTERS: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
 const REGISTER_NAMES: [&str; 8] = [
     "mrconfigid",
@@ -70,35 +67,23 @@ pub enum GuestFault {
 pub(crate) struct GuestKernel {
     cpu: Arc<Cpu>,
     quoting: Arc<Quoting>,
+    reports: Reports,
     state: Mutex<State>,
 }
 
 struct State {
     td: TdDescription,
-    requests: BTreeMap<String, Request>,
     faults: Vec<GuestFault>,
-}
-
-/// A folder below `report`.
-#[derive(Default)]
-struct Request {
-    generation: u64,
-    input: Option<Vec<u8>>,
-    /// Made at the first read after a write, and the same until the next.
-    output: Option<Vec<u8>>,
-}
-
-impl Request {
-    fn write(&mut self, input: Vec<u8>) {
-        self.generation += 1;
-        (self.input, self.output) = (Some(input), None);
-    }
 }
 
 impl GuestKernel {
     pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, td: TdDescription) -> Self {
-        let state = State { td, requests: BTreeMap::new(), faults: Vec::new() };
-        Self { cpu, quoting, state: Mutex::new(state) }
+        Self {
+            cpu,
+            quoting,
+            reports: Reports::default(),
+            state: Mutex::new(State { td, faults: Vec::new() }),
+        }
     }
 
     pub(crate) fn fail(&self, fault: GuestFault) {
@@ -117,13 +102,11 @@ impl GuestKernel {
 
     /// Every file, and the folder that can be empty with a slash behind it.
     fn paths(&self) -> Vec<(String, u16)> {
-        let mut paths = vec![(DEVICE.to_owned(), 0o600), (format!("{REPORTS}/"), 0)];
+        let mut paths = self.reports.paths::<Self>();
+        paths.push((DEVICE.to_owned(), 0o600));
         for name in REGISTER_NAMES {
             let permissions = if is_writable(name) { 0o644 } else { 0o444 };
             paths.push((format!("{REGISTERS}/{name}"), permissions));
-        }
-        for folder in self.state().requests.keys() {
-            paths.extend(ATTRIBUTES.map(|(name, mode)| (format!("{REPORTS}/{folder}/{name}"), mode)));
         }
         paths
     }
@@ -139,22 +122,6 @@ impl GuestKernel {
             bytes.rotate_left(8);
         }
         Ok(bytes)
-    }
-
-    /// What a read of `outblob` gives.
-    fn outblob(&self, folder: &str) -> Result<Vec<u8>, Errno> {
-        if self.fails(GuestFault::OtherReader) {
-            self.request(folder, |request| request.write(OTHER.to_vec()))?;
-        }
-        let (input, output) =
-            self.request(folder, |request| (request.input.clone(), request.output.clone()))?;
-        if let Some(output) = output {
-            return Ok(output);
-        }
-        let input: [u8; 64] = input.ok_or(Errno::EINVAL)?.try_into().map_err(|_| Errno::EINVAL)?;
-        let output = self.quote(&input)?;
-        self.request(folder, |request| request.output = Some(output.clone()))?;
-        Ok(output)
     }
 
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Errno> {
@@ -183,10 +150,6 @@ impl GuestKernel {
         Ok(quote)
     }
 
-    fn request<R>(&self, folder: &str, work: impl FnOnce(&mut Request) -> R) -> Result<R, Errno> {
-        self.state().requests.get_mut(folder).map(work).ok_or(Errno::ENOENT)
-    }
-
     fn register(&self, name: &str) -> Result<[u8; 48], Errno> {
         let td = &self.state().td;
         let [rtmr0, rtmr1, rtmr2, rtmr3] = td.rtmr;
@@ -213,34 +176,41 @@ fn is_writable(register: &str) -> bool {
     register.starts_with("rtmr")
 }
 
+impl Provider for GuestKernel {
+    const NAME: &'static str = "tdx_guest";
+    const FILES: &'static [(&'static str, u16)] =
+        &[("generation", 0o444), ("inblob", 0o200), ("outblob", 0o400), ("provider", 0o444)];
+
+    fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    fn make(&self, input: &[u8; 64], _privilege: u32) -> Result<Output, Errno> {
+        Ok(Output { report: self.quote(input)?, auxiliary: Vec::new() })
+    }
+
+    fn meddle(&self, request: &mut Request, moment: Moment) {
+        let fault = match moment {
+            Moment::Written => GuestFault::OtherWriter,
+            Moment::AboutToBeRead => GuestFault::OtherReader,
+        };
+        if self.fails(fault) {
+            request.write(OTHER.to_vec());
+        }
+    }
+}
+
 impl Tree for Arc<GuestKernel> {
     fn node(&self, path: &Path) -> Option<Node> {
-        let path = path.to_str()?;
-        let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let (mut names, mut found) = (Vec::new(), path.is_empty());
-        for (each, mode) in self.paths() {
-            if each == path {
-                return Some(Node::File(mode));
-            }
-            let Some(rest) = each.strip_prefix(&inside) else { continue };
-            found = true;
-            let name = rest.split('/').next().unwrap_or_default().to_owned();
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        found.then_some(Node::Folder(names))
+        node_among(self.paths(), path)
     }
 
     fn make(&self, path: &Path) -> Result<(), Errno> {
-        let folder = in_reports(path).filter(|folder| !folder.contains('/')).ok_or(Errno::EPERM)?;
-        self.state().requests.insert(folder.to_owned(), Request::default());
-        Ok(())
+        self.reports.make(path)
     }
 
     fn remove(&self, path: &Path) -> Result<(), Errno> {
-        let removed = in_reports(path).and_then(|folder| self.state().requests.remove(folder));
-        removed.map(|_| ()).ok_or(Errno::EPERM)
+        self.reports.remove(path)
     }
 
     fn open(&self, path: &Path, _write: bool) -> Result<Box<dyn Handle>, Errno> {
@@ -252,13 +222,8 @@ impl Tree for Arc<GuestKernel> {
             let name = name.to_str().ok_or(Errno::ENOENT)?.to_owned();
             return Ok(Box::new(Register { kernel, name }));
         }
-        let (folder, name) = in_reports(path).and_then(|path| path.split_once('/')).ok_or(Errno::ENOENT)?;
-        Ok(Box::new(Attribute { kernel, folder: folder.into(), name: name.into(), written: None }))
+        reports::open(kernel, path)
     }
-}
-
-fn in_reports(path: &Path) -> Option<&str> {
-    path.strip_prefix(REPORTS).ok()?.to_str()
 }
 
 struct Device(Arc<GuestKernel>);
@@ -291,51 +256,6 @@ impl Handle for Register {
         }
         let digest = bytes.try_into().ok().filter(|_| offset == 0).ok_or(Errno::EINVAL)?;
         self.kernel.extend(&self.name, digest);
-        Ok(())
-    }
-}
-
-/// A file of a request.
-struct Attribute {
-    kernel: Arc<GuestKernel>,
-    folder: String,
-    name: String,
-    /// What was written to a binary attribute, which takes it when it is closed.
-    written: Option<Vec<u8>>,
-}
-
-impl Handle for Attribute {
-    fn read(&mut self) -> Result<Vec<u8>, Errno> {
-        match self.name.as_str() {
-            "provider" => Ok(b"tdx_guest\n".to_vec()),
-            "generation" => {
-                self.kernel.request(&self.folder, |request| format!("{}\n", request.generation).into_bytes())
-            }
-            "outblob" => self.kernel.outblob(&self.folder),
-            _ => Err(Errno::EACCES),
-        }
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        if self.name != "inblob" {
-            return Err(Errno::EACCES);
-        }
-        let offset = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
-        if offset.saturating_add(bytes.len()) > 64 {
-            return Err(Errno::EFBIG);
-        }
-        let written = self.written.get_or_insert_default();
-        written.resize(offset, 0);
-        written.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<(), Errno> {
-        let Some(written) = self.written.take() else { return Ok(()) };
-        self.kernel.request(&self.folder, |request| request.write(written))?;
-        if self.kernel.fails(GuestFault::OtherWriter) {
-            self.kernel.request(&self.folder, |request| request.write(OTHER.to_vec()))?;
-        }
         Ok(())
     }
 }

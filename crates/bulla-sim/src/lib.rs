@@ -31,6 +31,7 @@ pub mod pcs;
 mod pki;
 mod pseudo;
 mod quoting;
+mod reports;
 mod tdx_module;
 mod trap;
 

@@ -37,6 +37,25 @@ pub(crate) enum Node {
     File(u16),
 }
 
+/// What is at `path` in a tree that has these files; of a folder that can be empty it has the path with a slash behind it.
+pub(crate) fn node_among(files: impl IntoIterator<Item = (String, u16)>, path: &Path) -> Option<Node> {
+    let path = path.to_str()?;
+    let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
+    let (mut names, mut found) = (Vec::new(), path.is_empty());
+    for (each, mode) in files {
+        if each == path {
+            return Some(Node::File(mode));
+        }
+        let Some(rest) = each.strip_prefix(&inside) else { continue };
+        found = true;
+        let name = rest.split('/').next().unwrap_or_default().to_owned();
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    found.then_some(Node::Folder(names))
+}
+
 /// Pseudo-files. Paths are relative to the root, which is the empty path.
 pub(crate) trait Tree: Send + Sync + 'static {
     /// What is at `path`, if anything.
@@ -400,7 +419,8 @@ impl<T: Tree> Filesystem for Files<T> {
         let memory = Memory { process: request.pid() };
         match self.of(handle, |open| open.handle.ioctl(command, &mut answer, &memory)) {
             Ok(()) => reply.ioctl(0, answer.get(..size as usize).unwrap_or(&answer)),
-            Err(error) => reply.error(error),
+            // Drivers copy their argument back also when they fail.
+            Err(error) => reply.ioctl(-error.code(), answer.get(..size as usize).unwrap_or(&answer)),
         }
     }
 }
