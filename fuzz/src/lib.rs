@@ -17,6 +17,7 @@ mod described;
 mod edits;
 mod floor;
 mod header;
+mod import;
 mod key_request;
 mod luks;
 mod order;
@@ -33,6 +34,7 @@ pub use attest::{
 pub use audit::audit;
 pub use floor::floor;
 pub use header::header;
+pub use import::import;
 pub use key_request::key_request;
 pub use luks::luks;
 pub use order::order;
@@ -54,7 +56,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -148,5 +150,12 @@ pub const TARGETS: [Target; 22] = [
             order(data);
         },
         rounds: 100_000,
+    },
+    Target {
+        name: "import",
+        run: |data| {
+            import(data);
+        },
+        rounds: 200_000,
     },
 ];

@@ -106,6 +106,7 @@ fn untouched_evidence_is_accepted() {
     accepted("snp", bulla_fuzz::snp);
     accepted("audit", bulla_fuzz::audit);
     accepted("order", bulla_fuzz::order);
+    accepted("import", bulla_fuzz::import);
 }
 
 macro_rules! short_runs {
@@ -124,4 +125,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order import }

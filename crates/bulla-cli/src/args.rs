@@ -13,6 +13,7 @@ mod doctor;
 mod envelope;
 mod exec;
 mod floor;
+mod import;
 mod key;
 mod manifest;
 mod openers;
@@ -40,6 +41,7 @@ pub(crate) use doctor::Doctor;
 pub(crate) use envelope::{Inspect, Range, Seal, Unseal};
 pub(crate) use exec::Exec;
 pub(crate) use floor::{Floor, FloorRaise, FloorShow};
+pub(crate) use import::ImportBlob;
 pub(crate) use key::{Key, KeyEnsure, KeyNew, KeyRetire, KeyRotate, KeyShow, NamedRing, Prune};
 pub(crate) use manifest::{Compare, Manifest, ManifestNew, ManifestShow};
 pub(crate) use openers::{Demands, Guest, NewOpeners, Openers, OptionalPin};
@@ -98,6 +100,9 @@ pub(crate) enum Command {
     Unseal(Box<Unseal>),
     /// Show to whom and to what an envelope claims to be bound; needs no key
     Inspect(Inspect),
+    #[command(after_help = "\
+The source is only read, never changed or removed: keep it until the programs that need the secret have opened the new envelope.")]
+    Import(Box<ImportBlob>),
     /// Change who may open envelopes, in place; what they hold stays as it is
     Rewrap(Box<Rewrap>),
     /// Give envelopes a new key and encrypt them anew, in place

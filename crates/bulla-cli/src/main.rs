@@ -37,6 +37,7 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Seal(options) => command::seal::seal(machine, options),
         Command::Unseal(options) => command::seal::unseal(machine, options),
         Command::Inspect(options) => command::inspect::run(options),
+        Command::Import(options) => command::import::run(machine, options),
         Command::Rewrap(options) => command::change::rewrap(machine, options),
         Command::Rotate(options) => command::change::rotate(machine, options),
         Command::Key(subcommand) => command::key::run(machine, subcommand),

@@ -1,6 +1,6 @@
-//! AES-256-GCM.
+//! AES-256-GCM, and AES-128-GCM for what other software wrote.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::Secret;
 
@@ -10,7 +10,7 @@ pub const NONCE_LEN: usize = 12;
 /// Bytes that sealing adds.
 pub const TAG_LEN: usize = 16;
 
-/// An AES-256-GCM key (NIST SP 800-38D) in its expanded form.
+/// An AES-GCM key (NIST SP 800-38D) in its expanded form.
 ///
 /// The caller answers for nonces: one nonce, one message, for the life of a key. Everything in bulla derives a key for
 /// one purpose and one random salt, and then either uses a single fixed nonce or counts (R57).
@@ -28,7 +28,13 @@ pub const TAG_LEN: usize = 16;
 pub struct AeadKey(LessSafeKey);
 
 impl AeadKey {
-    /// Expands a key.
+    /// Expands a key of AES-128-GCM, under which other software sealed; nothing of bulla is under one.
+    pub fn of_128_bits(key: &Secret<16>) -> Self {
+        let unbound = UnboundKey::new(&AES_128_GCM, key.expose()).expect("AES-128 takes 16 bytes");
+        Self(LessSafeKey::new(unbound))
+    }
+
+    /// Expands a key of AES-256-GCM.
     pub fn new(key: &Secret<32>) -> Self {
         let unbound = UnboundKey::new(&AES_256_GCM, key.expose()).expect("AES-256 takes 32 bytes");
         Self(LessSafeKey::new(unbound))

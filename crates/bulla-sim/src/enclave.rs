@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, SHA256};
-use bulla_crypto::sha256;
-use bulla_tee::sgx::arch::{Attributes, Report, ReportMac, Targetinfo, flags};
-use bulla_tee::sgx::{Enclave, QuoteSource};
+use bulla_crypto::{Secret, sha256};
+use bulla_tee::sgx::arch::{Attributes, Keyrequest, Report, ReportMac, Targetinfo, flags};
+use bulla_tee::sgx::{Enclave, ForeignKeys, QuoteSource};
 use bulla_tee::{
     DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData, Tee,
 };
@@ -218,8 +218,18 @@ impl Tee for SimulatedEnclave {
         Ok(Evidence::Simulated(Box::new(evidence)))
     }
 
+    fn foreign_keys(&self) -> Option<&dyn ForeignKeys> {
+        Some(self)
+    }
+
     fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
         self.enclave.local_verifier().map(|_| self as &dyn LocalVerifier)
+    }
+}
+
+impl ForeignKeys for SimulatedEnclave {
+    fn foreign_key(&self, request: &Keyrequest) -> Result<Secret<16>, bulla_tee::Error> {
+        trap::enter(&self.core, || self.enclave.foreign_key(request))
     }
 }
 

@@ -93,12 +93,20 @@ impl Floor {
     /// # Errors
     /// [`Error::BelowFloor`].
     pub fn check(&self, request: &KeyRequest) -> Result<(), Error> {
-        if let Some(isvsvn) = request.isvsvn()
+        self.check_versions(request.isvsvn(), request.cpusvn())
+    }
+
+    /// Refuses versions of an enclave and its processor below the floor; what a machine does not have is not below it.
+    ///
+    /// # Errors
+    /// [`Error::BelowFloor`].
+    pub fn check_versions(&self, isvsvn: Option<u16>, cpusvn: Option<&[u8; 16]>) -> Result<(), Error> {
+        if let Some(isvsvn) = isvsvn
             && isvsvn < self.isvsvn
         {
             return below("ISVSVN", isvsvn.to_string(), self.isvsvn.to_string());
         }
-        if let Some(cpusvn) = request.cpusvn()
+        if let Some(cpusvn) = cpusvn
             && !self.cpusvn.is_empty()
             && !self.cpusvn.contains(cpusvn)
         {

@@ -80,6 +80,11 @@ pub trait Tee: Send + Sync {
     /// is not there, [`Error::SelfEvidence`] where that returned something else than asked for (R37, R54).
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error>;
 
+    /// The keys of what other software sealed in me; `None` for a machine that is no enclave.
+    fn foreign_keys(&self) -> Option<&dyn sgx::ForeignKeys> {
+        None
+    }
+
     /// Whether I can tell that a local report was made here; `None` for a machine that cannot.
     fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
         None

@@ -4,6 +4,7 @@ use std::io;
 
 use bulla_crypto::{Class, EntropyFailure};
 
+use crate::import::Sdk;
 use crate::{Header, Slot};
 
 /// Why an envelope was not sealed or not opened. Each variant says who is at fault and, where there is something to do, what.
@@ -281,6 +282,33 @@ pub enum Error {
         "generation {0} of the ring is retired: what is under it opens only with an older copy of the ring"
     )]
     RetiredKey(u32),
+
+    /// What is to be imported is of no known format.
+    #[error("neither Intel's SDK nor EGo sealed this, or it is damaged in its first bytes: fetch it again")]
+    NotForeign,
+
+    /// What another SDK sealed is not as it writes it.
+    #[error("damaged, or not by {sdk}, as it seems to be: {what}; fetch it again")]
+    ForeignMalformed {
+        /// Who seems to have sealed it.
+        sdk: Sdk,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+
+    /// What another SDK sealed does not open. Its format does not let anybody tell why.
+    #[error(
+        "the key of this enclave on this machine does not open it. It claims to be for {wanted}, on the machine that sealed it: \
+         this is another enclave, another machine or one with new keys, the additional data is another, or it was changed"
+    )]
+    ForeignKey {
+        /// For whom it claims to be.
+        wanted: &'static str,
+    },
+
+    /// The additional data of what another SDK sealed is not at hand as it should be.
+    #[error("the additional data: {0}")]
+    AdditionalData(&'static str),
 }
 
 impl Error {
@@ -323,6 +351,10 @@ impl Error {
             Self::MalformedRing(_) => "ring.malformed",
             Self::NoSuchKey(_) => "ring.unknown_key",
             Self::RetiredKey(_) => "ring.retired_key",
+            Self::NotForeign => "import.unknown",
+            Self::ForeignMalformed { .. } => "import.malformed",
+            Self::ForeignKey { .. } => "import.other_key",
+            Self::AdditionalData(_) => "import.additional_data",
             Self::BadRequest(_) => "successor.malformed",
             Self::RequestForOtherKey => "successor.other_key",
             Self::OtherSuccessor { .. } => "successor.other_identity",
@@ -369,6 +401,8 @@ impl Error {
             Self::BadRequest(_) | Self::RequestForOtherKey => Class::Damaged,
             Self::OtherSuccessor { .. } => Class::Refused,
             Self::SuccessorTooOld { .. } => Class::TooOld,
+            Self::NotForeign | Self::ForeignMalformed { .. } => Class::Damaged,
+            Self::ForeignKey { .. } | Self::AdditionalData(_) => Class::Refused,
         }
     }
 

@@ -22,7 +22,7 @@ const MAX_SLOTS: usize = 64;
 const MAX_CONTEXT: usize = 1024;
 const MAX_LABELS: usize = 32;
 const MAX_LABEL_NAME: usize = 64;
-const MAX_LABEL_VALUE: usize = 1024;
+pub(crate) const MAX_LABEL_VALUE: usize = 1024;
 
 /// Which algorithms protect an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

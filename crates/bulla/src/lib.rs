@@ -27,6 +27,7 @@
 //! | EGo `SealWithProductKey`, Open Enclave `OE_SEAL_POLICY_PRODUCT`, Intel `SGX_KEYPOLICY_MRSIGNER` | [`Sealer::machine`] with [`Policy::signer`], which wants product, lowest version and label said |
 //! | `Unseal`, `oe_unseal`, `sgx_unseal_data` | [`unseal`]; the envelope says how it was sealed |
 //! | additional data, AAD | the context, which is required, and [`Sealer::label`] |
+//! | what they have sealed already | [`import`], in the enclave that could open it there |
 //! | systemd-creds `--name=`, age `-r`, Clevis `sss` | the context, [`Sealer::recovery`], [`Sealer::threshold`] |
 //!
 //! # What an envelope promises
@@ -48,6 +49,7 @@ mod error;
 pub mod file;
 mod file_key;
 mod header;
+pub mod import;
 pub mod journal;
 pub mod luks;
 mod origin;

@@ -46,12 +46,13 @@ pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure>
         })?,
     }
     if header.is_some_and(|header| is_for_machines_only(&header)) {
-        say::note(
-            "sealed to this machine only: it is lost with the machine's keys, so keep another way to the data (--recovery)",
-        );
+        say::note(ONLY_THIS_MACHINE);
     }
     Ok(())
 }
+
+/// What is said of an envelope that has no other opener.
+pub(crate) const ONLY_THIS_MACHINE: &str = "sealed to this machine only: it is lost with the machine's keys, so keep another way to the data (--recovery)";
 
 /// Whether nobody could open it once the machines have lost their keys.
 pub(crate) fn is_for_machines_only(header: &Header) -> bool {

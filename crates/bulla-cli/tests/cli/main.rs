@@ -17,6 +17,7 @@ mod guest;
 mod guide;
 mod hygiene;
 mod identity;
+mod import;
 mod inspect;
 mod key;
 mod machine;

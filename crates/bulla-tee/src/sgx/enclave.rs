@@ -5,6 +5,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
 use super::enclu::Status;
+use super::foreign::{self, ForeignKeys};
 use super::leaves::{Instruction, Leaves, NoKey};
 use super::own;
 use super::request::SgxRequest;
@@ -209,8 +210,20 @@ impl Tee for Enclave {
         }
     }
 
+    fn foreign_keys(&self) -> Option<&dyn ForeignKeys> {
+        Some(self)
+    }
+
     fn local_verifier(&self) -> Option<&dyn LocalVerifier> {
         self.leaves.verifies_reports().then_some(self as &dyn LocalVerifier)
+    }
+}
+
+impl ForeignKeys for Enclave {
+    fn foreign_key(&self, request: &Keyrequest) -> Result<Secret<16>, Error> {
+        let identity = self.sgx_identity()?;
+        foreign::check(request, &identity)?;
+        self.egetkey(request, &identity)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod arch;
 mod enclave;
 mod enclu;
+mod foreign;
 #[cfg(target_os = "linux")]
 mod gramine;
 mod key_file;
@@ -13,6 +14,7 @@ mod own;
 mod request;
 
 pub use enclave::{Enclave, Processor, QuoteSource};
+pub use foreign::ForeignKeys;
 #[cfg(target_os = "linux")]
 pub use gramine::Gramine;
 pub use key_file::KeyFileRequest;

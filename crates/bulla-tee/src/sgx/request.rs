@@ -262,7 +262,7 @@ fn require_met(signer: &SignerPolicy, identity: &SgxIdentity) -> Result<(), Erro
     Ok(())
 }
 
-fn has_kss(identity: &SgxIdentity) -> bool {
+pub(crate) fn has_kss(identity: &SgxIdentity) -> bool {
     identity.attributes.flags & flags::KSS != 0
 }
 
@@ -270,7 +270,7 @@ fn kept<const N: usize>(selected: bool, value: &[u8; N]) -> [u8; N] {
     if selected { *value } else { [0; N] }
 }
 
-fn svn_reached(register: &'static str, sealed: u16, current: u16) -> Result<(), Error> {
+pub(crate) fn svn_reached(register: &'static str, sealed: u16, current: u16) -> Result<(), Error> {
     if sealed <= current {
         return Ok(());
     }
