@@ -52,7 +52,7 @@ pub(crate) use provider::{
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
 pub(crate) use request::{Entitled, KeyName, KeyTerms, Request};
 #[cfg(feature = "sim")]
-pub(crate) use sim::{Demo, Sim, Step};
+pub(crate) use sim::{Demo, GuiseKind, GuiseOptions, Sim, SimMount, Step};
 pub(crate) use successor::{
     Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow,
 };

@@ -64,20 +64,28 @@ impl EnclaveIdentity {
         }
     }
 
-    /// The identity of this process on `machine`: MRENCLAVE is the SHA-256 of the running executable, XFRM is the machine's,
-    /// and the rest is in its `enclave.toml`, whose comments say what can be set.
+    /// The identity of this process on `machine`: that [of its executable](Self::of_program).
+    ///
+    /// # Errors
+    /// As [`of_program`](Self::of_program).
+    pub fn of_this_process(machine: &Machine) -> Result<Self, Error> {
+        Self::of_program(machine, Path::new("/proc/self/exe"))
+    }
+
+    /// The identity of a program on `machine`: MRENCLAVE is the SHA-256 of its file, XFRM is the machine's, and the rest is in
+    /// its `enclave.toml`, whose comments say what can be set.
     ///
     /// # Errors
     /// [`Error::Unavailable`] where `enclave.toml` is missing, has an unknown key or a value that does not fit, or the
-    /// executable cannot be read.
-    pub fn of_this_process(machine: &Machine) -> Result<Self, Error> {
+    /// file cannot be read.
+    pub fn of_program(machine: &Machine, program: &Path) -> Result<Self, Error> {
         let path = machine.dir().join(ENCLAVE_TOML);
         let text = fs::read_to_string(&path).map_err(|error| Error::unavailable(&path, error))?;
         let file: EnclaveToml =
             toml::from_str(&text).map_err(|error| Error::unavailable(&path, error.message()))?;
         let mrenclave = match file.measurement {
             Some(Hex(measurement)) => measurement,
-            None => measure(Path::new("/proc/self/exe"))?,
+            None => measure(program)?,
         };
         let mut identity = file.identity(mrenclave);
         identity.attributes.xfrm = machine.xfrm();

@@ -54,6 +54,16 @@ pub enum Error {
     #[error("{0} is not a time that collateral can be issued at")]
     Time(u64),
 
+    /// Something is to go wrong that is not known, or not where it could happen.
+    #[error("that cannot be made to go wrong: {0}")]
+    Mishap(String),
+
+    /// An enclave without a library OS has no files.
+    #[error(
+        "an enclave without a library OS shows nothing as files: ask for one in gramine or occlum, or for a guest"
+    )]
+    NoFiles,
+
     /// A local report handed to the simulated quoting enclave was not made on this machine, or was changed (B17).
     #[error("the simulated quoting enclave refused the report: {0}")]
     BadReport(&'static str),
@@ -101,6 +111,8 @@ impl Error {
             Self::Description(_) => "sim.description",
             Self::NotAQuote(_) => "sim.not_a_quote",
             Self::Time(_) => "sim.time",
+            Self::Mishap(_) => "sim.mishap",
+            Self::NoFiles => "sim.no_files",
             Self::BadReport(_) => "sim.bad_report",
             Self::Write { .. } => "sim.write",
             Self::Signing(_) => "sim.signing",
@@ -118,6 +130,8 @@ impl Error {
             | Self::NoEdition(_)
             | Self::LowestMicrocode
             | Self::Description(_)
+            | Self::Mishap(_)
+            | Self::NoFiles
             | Self::Time(_) => Class::Usage,
             Self::NotAQuote(_) => Class::Damaged,
             Self::BadReport(_) => Class::Refused,

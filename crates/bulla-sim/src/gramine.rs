@@ -15,7 +15,8 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use crate::EnclaveIdentity;
 use crate::cpu::Cpu;
 use crate::faults::{FaultyQuotes, QuoteFault};
-use crate::pseudo::{Errno, Handle, Mount, Node, Tree};
+use crate::mount::Mount;
+use crate::pseudo::{Errno, Handle, Node, Tree};
 use crate::quoting::Quoting;
 
 /// Gramine's defaults of `sgx.seal_key.flags_mask`, `xfrm_mask` and `misc_mask`.
@@ -25,7 +26,11 @@ const SEAL_MASKS: (Attributes, u32) =
 const FOLDER: &str = "dev/attestation";
 const FILES: [&str; 6] =
     ["attestation_type", "user_report_data", "target_info", "my_target_info", "report", "quote"];
-const KEYS: [&str; 2] = ["_sgx_mrenclave", "_sgx_mrsigner"];
+const KEYS: [&str; 3] = [DEFAULT_KEY, "_sgx_mrenclave", "_sgx_mrsigner"];
+const WRITABLE: [&str; 3] = ["user_report_data", "target_info", DEFAULT_KEY];
+
+/// The key of encrypted files that a manifest does not name. Programs set it, and it is not there before.
+const DEFAULT_KEY: &str = "default";
 
 /// The pseudo-files of Gramine, served by FUSE for as long as this is there.
 pub struct GramineFiles {
@@ -35,10 +40,9 @@ pub struct GramineFiles {
 
 impl GramineFiles {
     pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, enclave: EnclaveIdentity) -> io::Result<Self> {
-        let quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
-        let state = Arc::new(Mutex::new(State { report_data: [0; 64], target: [0; 512], quotes, key: None }));
-        let mount = Mount::new(Attestation { cpu, enclave, state: state.clone() })?;
-        Ok(Self { mount, state })
+        let files = Attestation::new(cpu, quoting, enclave, []);
+        let state = files.state.clone();
+        Ok(Self { mount: Mount::new(files)?, state })
     }
 
     /// The root folder, in which `dev/attestation` is; for this process.
@@ -65,6 +69,7 @@ impl GramineFiles {
 struct State {
     report_data: [u8; 64],
     target: [u8; 512],
+    default_key: Option<[u8; 16]>,
     quotes: FaultyQuotes,
     /// What the key files hold; the keys themselves where it is not said.
     key: Option<Vec<u8>>,
@@ -74,13 +79,27 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Attestation {
+/// What is served.
+pub(crate) struct Attestation {
     cpu: Arc<Cpu>,
     enclave: EnclaveIdentity,
     state: Arc<Mutex<State>>,
 }
 
 impl Attestation {
+    /// The files of an enclave, whose quotes go wrong so, one after another.
+    pub(crate) fn new(
+        cpu: Arc<Cpu>,
+        quoting: Arc<Quoting>,
+        enclave: EnclaveIdentity,
+        faults: impl IntoIterator<Item = QuoteFault>,
+    ) -> Self {
+        let mut quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
+        faults.into_iter().for_each(|fault| quotes.fault(fault));
+        let state = State { report_data: [0; 64], target: [0; 512], default_key: None, quotes, key: None };
+        Self { cpu, enclave, state: Arc::new(Mutex::new(state)) }
+    }
+
     fn content(&self, name: &str) -> Result<Vec<u8>, Errno> {
         let mut state = lock(&self.state);
         match name {
@@ -101,7 +120,10 @@ impl Attestation {
                 let State { report_data, quotes, .. } = &mut *state;
                 quotes.quote(report_data)
             }
-            name if KEYS.contains(&name) && state.key.is_some() => Ok(state.key.clone().unwrap_or_default()),
+            name if name.starts_with("_sgx_") && state.key.is_some() => {
+                Ok(state.key.clone().unwrap_or_default())
+            }
+            DEFAULT_KEY => Ok(state.default_key.map(Vec::from).unwrap_or_default()),
             "_sgx_mrenclave" => self.key(KEYPOLICY_MRENCLAVE),
             "_sgx_mrsigner" => self.key(KEYPOLICY_MRSIGNER),
             _ => Err(Errno::ENOENT),
@@ -134,7 +156,6 @@ impl Tree for Attestation {
             "dev" => Some(names(&["attestation"])),
             FOLDER => Some(names(&[&FILES[..], &["keys"]].concat())),
             "dev/attestation/keys" => Some(names(&KEYS)),
-            "dev/attestation/user_report_data" | "dev/attestation/target_info" => Some(Node::File(0o666)),
             _ => {
                 let name = path.file_name()?.to_str()?;
                 let folder = path.parent()?.strip_prefix(FOLDER).ok()?.to_str()?;
@@ -143,17 +164,17 @@ impl Tree for Attestation {
                     "keys" => KEYS.contains(&name),
                     _ => false,
                 };
-                known.then_some(Node::File(0o444))
+                known.then_some(Node::File(if WRITABLE.contains(&name) { 0o666 } else { 0o444 }))
             }
         }
     }
 
     fn open(&self, path: &Path, write: bool) -> Result<Box<dyn Handle>, Errno> {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or(Errno::ENOENT)?.to_owned();
-        if write && !["user_report_data", "target_info"].contains(&name.as_str()) {
+        if write && !WRITABLE.contains(&name.as_str()) {
             return Err(Errno::EACCES);
         }
-        let content = if write { Vec::new() } else { self.content(&name)? };
+        let content = self.content(&name)?;
         Ok(Box::new(Opened { name, content, state: self.state.clone() }))
     }
 }
@@ -173,6 +194,7 @@ impl Handle for Opened {
         let mut state = lock(&self.state);
         match self.name.as_str() {
             "user_report_data" => state.report_data = filled(bytes),
+            DEFAULT_KEY => state.default_key = Some(bytes.try_into().map_err(|_| Errno::EACCES)?),
             _ => state.target = filled(bytes),
         }
         Ok(())

@@ -14,7 +14,7 @@ use zerocopy::FromZeros;
 use crate::Error;
 use crate::guest_kernel::{GuestFault, GuestKernel};
 use crate::hexadecimal::Hex;
-use crate::pseudo::Mount;
+use crate::mount::Mount;
 
 /// The registers of a TDX guest.
 #[derive(Clone, Debug, PartialEq, Eq)]

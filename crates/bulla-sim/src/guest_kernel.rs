@@ -11,7 +11,8 @@ use zerocopy::IntoBytes;
 
 use crate::TdDescription;
 use crate::cpu::Cpu;
-use crate::pseudo::{Errno, Handle, Memory, Node, Tree, node_among};
+use crate::memory::Memory;
+use crate::pseudo::{Errno, Handle, Node, Tree, node_among};
 use crate::quoting::Quoting;
 use crate::reports::{self, Moment, Output, Provider, Reports, Request};
 

@@ -393,6 +393,11 @@ impl Machine {
         &self.quoting
     }
 
+    /// What every enclave and guest here is made of.
+    pub(crate) fn parts(&self) -> (Arc<Cpu>, Arc<Quoting>) {
+        (self.cpu.clone(), self.quoting.clone())
+    }
+
     /// A TDX guest on this machine.
     ///
     /// # Errors

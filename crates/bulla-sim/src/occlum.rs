@@ -12,7 +12,9 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use crate::EnclaveIdentity;
 use crate::cpu::Cpu;
 use crate::faults::{FaultyQuotes, QuoteFault};
-use crate::pseudo::{Errno, Handle, Memory, Mount, Node, Tree};
+use crate::memory::Memory;
+use crate::mount::Mount;
+use crate::pseudo::{Errno, Handle, Node, Tree};
 use crate::quoting::Quoting;
 
 const IS_EDMM_SUPPORTED: u32 = 0x8004_7300;
@@ -32,9 +34,9 @@ pub struct OcclumDevice {
 
 impl OcclumDevice {
     pub(crate) fn new(cpu: Arc<Cpu>, quoting: Arc<Quoting>, enclave: EnclaveIdentity) -> io::Result<Self> {
-        let quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
-        let state = Arc::new(Mutex::new(State { cpu, enclave, quotes, keys: true }));
-        Ok(Self { mount: Mount::new(Device(state.clone()))?, state })
+        let device = Device::new(cpu, quoting, enclave, []);
+        let state = device.0.clone();
+        Ok(Self { mount: Mount::new(device)?, state })
     }
 
     /// The root folder, in which `dev/sgx` is; for this process.
@@ -64,7 +66,22 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Device(Arc<Mutex<State>>);
+/// What is served.
+pub(crate) struct Device(Arc<Mutex<State>>);
+
+impl Device {
+    /// The device of an enclave, whose quotes go wrong so, one after another.
+    pub(crate) fn new(
+        cpu: Arc<Cpu>,
+        quoting: Arc<Quoting>,
+        enclave: EnclaveIdentity,
+        faults: impl IntoIterator<Item = QuoteFault>,
+    ) -> Self {
+        let mut quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
+        faults.into_iter().for_each(|fault| quotes.fault(fault));
+        Self(Arc::new(Mutex::new(State { cpu, enclave, quotes, keys: true })))
+    }
+}
 
 impl Tree for Device {
     fn node(&self, path: &Path) -> Option<Node> {

@@ -3,29 +3,22 @@
 //! A [`Tree`] is served by FUSE, so programs reach it by their own system calls: files whose content is made when they are
 //! opened or read, folders that fill themselves when they are made, devices that answer `ioctl`. The kernel carries an
 //! ioctl's argument by the size in the command's number, as the real one's drivers do.
-//!
-//! The mount is attached to nothing where that is allowed (it needs CAP_SYS_ADMIN): it is reached by its descriptor, is
-//! seen by no other process and ends with this one. Elsewhere `fusermount3` mounts it on a temporary folder.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Config, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    IoctlFlags, LockOwner, OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, Request, Session, SessionACL, WriteFlags,
+    FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags, LockOwner,
+    OpenAccMode, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyOpen, ReplyWrite, Request, WriteFlags,
 };
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
-};
-use tempfile::TempDir;
+
+use crate::memory::Memory;
 
 pub(crate) use fuser::Errno;
 
@@ -75,6 +68,24 @@ pub(crate) trait Tree: Send + Sync + 'static {
     fn open(&self, path: &Path, write: bool) -> Result<Box<dyn Handle>, Errno>;
 }
 
+impl Tree for Box<dyn Tree> {
+    fn node(&self, path: &Path) -> Option<Node> {
+        (**self).node(path)
+    }
+
+    fn make(&self, path: &Path) -> Result<(), Errno> {
+        (**self).make(path)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Errno> {
+        (**self).remove(path)
+    }
+
+    fn open(&self, path: &Path, write: bool) -> Result<Box<dyn Handle>, Errno> {
+        (**self).open(path, write)
+    }
+}
+
 /// An open pseudo-file.
 pub(crate) trait Handle: Send {
     /// The whole content, asked for once: at the first read.
@@ -98,92 +109,14 @@ pub(crate) trait Handle: Send {
     }
 }
 
-/// The memory of the process that calls, for commands whose argument points to more.
-pub(crate) struct Memory {
-    process: u32,
-}
-
-impl Memory {
-    /// Reads `N` bytes at an address.
-    pub(crate) fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Errno> {
-        let mut bytes = [0; N];
-        self.file()?.read_exact_at(&mut bytes, address).map_err(|_| Errno::EFAULT)?;
-        Ok(bytes)
-    }
-
-    /// Writes to an address.
-    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
-        self.file()?.write_all_at(bytes, address).map_err(|_| Errno::EFAULT)
-    }
-
-    fn file(&self) -> Result<File, Errno> {
-        let path = format!("/proc/{}/mem", self.process);
-        OpenOptions::new().read(true).write(true).open(path).map_err(|_| Errno::EFAULT)
-    }
-}
-
-/// A served tree. It ends when this is dropped.
-pub(crate) struct Mount {
-    place: Place,
-    _session: BackgroundSession,
-}
-
-enum Place {
-    /// A mount that is attached to nothing.
-    Detached(OwnedFd),
-    Folder(TempDir),
-}
-
-impl Mount {
-    /// Serves a tree.
-    pub(crate) fn new(tree: impl Tree) -> io::Result<Self> {
-        let files = Files::new(tree);
-        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
-        match detached(&device) {
-            Ok(mount) => {
-                let session = Session::from_fd(files, device.into(), SessionACL::Owner, Config::default())?;
-                Ok(Self { place: Place::Detached(mount), _session: session.spawn()? })
-            }
-            Err(rustix::io::Errno::PERM) => {
-                let folder = tempfile::tempdir()?;
-                let session = Session::new(files, folder.path(), &Config::default())?;
-                Ok(Self { place: Place::Folder(folder), _session: session.spawn()? })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The root of the tree, for this process.
-    pub(crate) fn root(&self) -> PathBuf {
-        match &self.place {
-            Place::Detached(mount) => PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd())),
-            Place::Folder(folder) => folder.path().to_owned(),
-        }
-    }
-}
-
-fn detached(device: &File) -> rustix::io::Result<OwnedFd> {
-    let filesystem = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-    for (key, value) in [
-        ("source", "bulla-sim".to_owned()),
-        ("fd", device.as_raw_fd().to_string()),
-        ("rootmode", "40000".to_owned()),
-        ("user_id", user.as_raw().to_string()),
-        ("group_id", group.as_raw().to_string()),
-    ] {
-        fsconfig_set_string(&filesystem, key, value)?;
-    }
-    fsconfig_create(&filesystem)?;
-    fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-}
-
 /// Nothing may be cached: all that is in these trees changes by itself.
 const NEVER: Duration = Duration::ZERO;
 
-struct Files<T> {
+/// A tree as FUSE asks for it.
+pub(crate) struct Files<T> {
     tree: T,
     state: Mutex<State>,
+    _alive: Sender<Infallible>,
 }
 
 /// Inodes are paths that were looked up, by number from 1, the root.
@@ -199,9 +132,10 @@ struct Open {
 }
 
 impl<T: Tree> Files<T> {
-    fn new(tree: T) -> Self {
+    /// `alive` is kept for as long as the tree is served.
+    pub(crate) fn new(tree: T, alive: Sender<Infallible>) -> Self {
         let state = State { paths: vec![PathBuf::new()], open: BTreeMap::new(), opened: 0 };
-        Self { tree, state: Mutex::new(state) }
+        Self { tree, state: Mutex::new(state), _alive: alive }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -416,7 +350,7 @@ impl<T: Tree> Filesystem for Files<T> {
     ) {
         let mut answer = argument.to_vec();
         answer.resize(answer.len().max(size as usize), 0);
-        let memory = Memory { process: request.pid() };
+        let memory = Memory::of(request.pid() as i32);
         match self.of(handle, |open| open.handle.ioctl(command, &mut answer, &memory)) {
             Ok(()) => reply.ioctl(0, answer.get(..size as usize).unwrap_or(&answer)),
             // Drivers copy their argument back also when they fail.

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args as Group, Subcommand, ValueHint};
+use bulla_sim::Mishap;
+use clap::{Args as Group, Subcommand, ValueEnum, ValueHint};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sim {
@@ -112,6 +113,8 @@ pub(crate) enum Sim {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         clock: Option<PathBuf>,
     },
+    /// Serve the devices and pseudo-files of an enclave or guest of it in a folder, until SIGINT or SIGTERM
+    Mount(SimMount),
     /// Write the root certificate (DER) that its evidence verifies under
     Root {
         /// The machine
@@ -121,6 +124,59 @@ pub(crate) enum Sim {
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: PathBuf,
     },
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = mishaps())]
+pub(crate) struct SimMount {
+    /// The machine
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+
+    /// An empty folder, in which `dev` appears, and `sys` for a guest; root shows it to everybody, others to themselves
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) mountpoint: PathBuf,
+
+    /// The program that the enclave is: its SHA-256 is the measurement; this one if not given
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) program: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) guise: GuiseOptions,
+}
+
+/// As what.
+#[derive(Debug, Group)]
+pub(crate) struct GuiseOptions {
+    /// As what it runs
+    #[arg(long = "as", value_name = "KIND", default_value = "gramine")]
+    pub(crate) kind: GuiseKind,
+
+    /// The guest: `default`, or a TOML file that describes it
+    #[arg(long, value_name = "FILE|default", default_value = "default")]
+    pub(crate) td: String,
+
+    /// What goes wrong once, the next time that it can; may be given several times, for one after another
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub(crate) fault: Vec<Mishap>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GuiseKind {
+    /// An SGX enclave with its instructions alone
+    Sgx,
+    /// An SGX enclave in Gramine
+    Gramine,
+    /// An SGX enclave in Occlum
+    Occlum,
+    /// A TDX guest
+    Tdx,
+}
+
+/// What can go wrong, for the end of the help.
+fn mishaps() -> String {
+    let lines = Mishap::all().map(|(usage, does)| format!("  {usage:<24} {does}"));
+    format!("What --fault makes go wrong:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// A version of a TDX module.

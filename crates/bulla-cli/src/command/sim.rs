@@ -1,15 +1,16 @@
 //! `bulla sim`: simulated machines.
 
+mod mount;
 mod pcs;
 
 use std::io::Write;
 use std::path::Path;
 
-use bulla_sim::{Machine, Recovery, TdDescription, TdxModule};
+use bulla_sim::{Guise, Machine, Recovery, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
 use pcs::Clock;
 
-use crate::args::{Sim, Step};
+use crate::args::{GuiseKind, GuiseOptions, Sim, Step};
 use crate::failure::Failure;
 use crate::{files, machine, say};
 
@@ -68,6 +69,7 @@ pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
             };
             pcs::serve(dir, *listen, &clock)
         }
+        Sim::Mount(options) => mount::serve(options),
         Sim::Root { dir, output } => write(output, &Machine::open(dir)?.root_der()),
     }
 }
@@ -80,6 +82,19 @@ pub(crate) fn guest(td: &str) -> Result<TdDescription, Failure> {
     let text = String::from_utf8(files::read(Path::new(td), 64 * 1024)?)
         .map_err(|_| Failure::usage(format!("{td} is not a text file")))?;
     Ok(TdDescription::from_toml(&text)?)
+}
+
+/// As what something runs, by its options.
+fn guise(options: &GuiseOptions) -> Result<Guise, Failure> {
+    if options.td != "default" && options.kind != GuiseKind::Tdx {
+        return Err(Failure::usage("--td describes a TDX guest: add --as tdx"));
+    }
+    Ok(match options.kind {
+        GuiseKind::Sgx => Guise::Sgx,
+        GuiseKind::Gramine => Guise::Gramine,
+        GuiseKind::Occlum => Guise::Occlum,
+        GuiseKind::Tdx => Guise::Tdx(Box::new(guest(&options.td)?)),
+    })
 }
 
 /// Who the guest of a file is on a machine whose present guest is `present`.

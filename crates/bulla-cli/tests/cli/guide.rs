@@ -19,6 +19,11 @@ fn every_command_about_providers_ends_as_it_says() {
     run("docs/provider.md");
 }
 
+#[test]
+fn every_command_about_machines_ends_as_it_says() {
+    run("docs/machines.md");
+}
+
 /// Every line of every block runs and ends as it says, `!` for a refusal.
 fn run(guide: &str) {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(guide);
@@ -40,7 +45,8 @@ fn run(guide: &str) {
     let programs = Path::new(env!("CARGO_BIN_EXE_bulla")).parent().unwrap();
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
     let output = Command::new("bash")
-        .args(["-euxo", "pipefail", "-c", &script])
+        // What a script has started ends with it, however that ends.
+        .args(["-euxo", "pipefail", "-c", &format!("trap 'kill $(jobs -p) || true' EXIT\n{script}")])
         .current_dir(folder.path())
         .env("PATH", path)
         .env_remove("BULLA_MACHINE")

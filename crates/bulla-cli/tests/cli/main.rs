@@ -23,6 +23,7 @@ mod key;
 mod machine;
 mod manifest;
 mod manual;
+mod mount;
 mod operate;
 mod origin;
 mod plan;
