@@ -14,6 +14,7 @@ mod guests;
 mod kernel;
 mod place;
 mod sgx;
+mod tpm;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ fn examine(root: &Path) -> Vec<Finding> {
     let mut findings = vec![machine(root)];
     findings.extend(sgx::examine(&place));
     findings.extend(guests::examine(&place));
+    findings.extend(tpm::examine(&place));
     findings.extend(kernel::examine(&place));
     findings
 }

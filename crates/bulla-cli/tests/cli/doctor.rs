@@ -176,12 +176,39 @@ fn hosts_of_guests_and_tpms_are_known() {
     copy.is("TDX host", "absent", "tdx=1");
     copy.set("sys/module/kvm_amd/parameters/sev_snp", "Y");
     copy.is("SEV-SNP host", "ok", "");
+}
+
+/// A line for each TPM, and what is wrong with it; and whether this program can use one.
+#[test]
+fn each_tpm_is_judged() {
+    const BUILD: &str = "TPM in this program";
+    let copy = Copy::of(&[]);
+    copy.is("TPM", "absent", "switch it on");
     copy.set("sys/class/tpm/tpm0/tpm_version_major", "1\n");
-    copy.is("TPM", "attention", "not 2.0");
+    copy.is("TPM", "attention", "tpm0: TPM 1, and not 2.0");
     copy.set("sys/class/tpm/tpm0/tpm_version_major", "2\n");
-    copy.is("TPM", "attention", "resource manager");
+    copy.is("TPM", "attention", "without /dev/tpmrm0");
+    copy.set("dev/tpm0", "");
+    copy.is("TPM", "attention", "/dev/tpm0 without a resource manager");
     copy.set("dev/tpmrm0", "");
     copy.is("TPM", "ok", "/dev/tpmrm0");
+    copy.set("sys/class/tpm/tpm0/pcr-sha1/0", "AB");
+    copy.is("TPM", "attention", "SHA-1 alone");
+    copy.set("sys/class/tpm/tpm0/pcr-sha256/0", &"0".repeat(64));
+    copy.is("TPM", "attention", "measured boot");
+    copy.set("sys/class/tpm/tpm0/pcr-sha256/0", &"0A".repeat(32));
+    copy.is("TPM", "ok", "tpm0: TPM 2.0, /dev/tpmrm0 opens");
+    copy.set("sys/class/tpm/tpm1/tpm_version_major", "2\n");
+    copy.is("TPM", "attention", "tpm1: TPM 2.0 without /dev/tpmrm1");
+    copy.set("dev/tpmrm1", "");
+    copy.is("TPM", "ok", "--machine tpm:device:/dev/tpmrm1");
+    let (state, words) =
+        if cfg!(feature = "tpm") { ("ok", "--machine tpm") } else { ("absent", "--features tpm") };
+    copy.is(BUILD, state, words);
+
+    let container = Copy::of(&[("dev/tpmrm0", "")]);
+    container.is("TPM", "ok", "/dev/tpmrm0");
+    assert_eq!(container.json()["machines"], json!(["tpm"]));
 }
 
 /// It exits with 0 everywhere: here, on nothing at all, on damage; and the terminal obeys nothing that it finds.

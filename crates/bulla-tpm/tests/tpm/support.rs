@@ -28,22 +28,28 @@ impl SoftwareTpm {
         let state = tempfile::tempdir().unwrap();
         let (process, port) = start(state.path());
         let tpm = Self { process, state, port };
-        tpm.boot();
+        tpm.boot(&[]);
         tpm
     }
 
-    /// What a system start measures.
-    fn boot(&self) {
+    /// What a system start measures: the same as ever, but for some registers.
+    fn boot(&self, others: &[(u32, &str)]) {
         for register in [0, 2, 4, 7] {
-            self.extend(register, "measured at start");
+            let other = others.iter().find(|(other, _)| *other == register);
+            self.extend(register, other.map_or("measured at start", |(_, event)| event));
         }
     }
 
     /// The machine restarts: the registers go back, and the same software is measured again.
     pub(crate) fn restart(&mut self) {
+        self.restart_with(&[]);
+    }
+
+    /// The machine restarts, and something else is measured into some registers.
+    pub(crate) fn restart_with(&mut self, others: &[(u32, &str)]) {
         self.stop();
         (self.process, self.port) = start(self.state.path());
-        self.boot();
+        self.boot(others);
     }
 
     fn stop(&mut self) {

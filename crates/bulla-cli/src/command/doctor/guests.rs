@@ -1,6 +1,6 @@
-//! TDX and SEV-SNP, as guests and as their hosts, and the TPM.
+//! TDX and SEV-SNP, as guests and as their hosts.
 
-use super::place::{Access, Place};
+use super::place::Place;
 use super::{Finding, State};
 
 const REPORTS: &str = "sys/kernel/config/tsm/report";
@@ -24,7 +24,6 @@ pub(super) fn examine(place: &Place<'_>) -> Vec<Finding> {
     if enabled(place, "kvm_intel", "tdx") {
         findings.push(quoting(place));
     }
-    findings.push(tpm(place));
     findings
 }
 
@@ -95,21 +94,4 @@ fn quoting(place: &Place<'_>) -> Finding {
     let todo =
         "install tdx-qgs, start qgsd, and give guests its vsock port (4050) in quote-generation-socket";
     Finding::new(name, State::Absent, "no quote generation service", todo)
-}
-
-fn tpm(place: &Place<'_>) -> Finding {
-    let name = "TPM";
-    match place.text("sys/class/tpm/tpm0/tpm_version_major").as_deref() {
-        Some("2") if place.access("dev/tpmrm0") == Access::Missing => {
-            let todo = "use a kernel from 4.12 on, or pass /dev/tpmrm0 in: /dev/tpm0 has room for three objects at a time";
-            Finding::new(name, State::Attention, "a TPM 2.0 without a resource manager", todo)
-        }
-        Some("2") => place.device(name, "dev/tpmrm0", "tss", ""),
-        Some(version) => {
-            let todo = "switch it to 2.0 in the firmware, where it can";
-            Finding::new(name, State::Attention, format!("a TPM {version}, and not 2.0"), todo)
-        }
-        None if place.exists("dev/tpmrm0") => place.device(name, "dev/tpmrm0", "tss", ""),
-        None => Finding::new(name, State::Absent, "none", "where there is one, switch it on in the firmware"),
-    }
 }
