@@ -37,6 +37,7 @@ mod pki;
 mod pseudo;
 mod quoting;
 mod reports;
+mod snp;
 mod tdx_module;
 mod trap;
 
@@ -54,4 +55,5 @@ pub use mishap::Mishap;
 pub use mounted::Mounted;
 pub use occlum::OcclumDevice;
 pub use quoting::{QuoteForm, in_guest_buffer};
+pub use snp::{SimulatedSnpGuest, SnpCommand, SnpDescription, SnpFault};
 pub use tdx_module::TdxModule;

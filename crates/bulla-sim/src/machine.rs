@@ -22,8 +22,12 @@ use crate::history::{Edition, History, Recovery, Revocation};
 use crate::occlum::OcclumDevice;
 use crate::pki::Pki;
 use crate::quoting::Quoting;
+use crate::snp::{Chip, ChipState, SnpKernel};
 use crate::trap::{self, Core};
-use crate::{EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, TdDescription, TdxModule};
+use crate::{
+    EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, SimulatedSnpGuest, SnpDescription,
+    TdDescription, TdxModule,
+};
 
 const MACHINE_TOML: &str = "machine.toml";
 const HEADER: &str =
@@ -190,6 +194,7 @@ impl Machine {
         }
         Pki::create(dir)?;
         write_file(&dir.join(ENCLAVE_TOML), enclave::default_toml().as_bytes())?;
+        ChipState::new()?.save(dir)?;
         // Last, so that half a machine is none.
         State::new()?.save(dir)?;
         Self::open(dir)
@@ -234,7 +239,7 @@ impl Machine {
         Pki::root_der()
     }
 
-    /// Updates or downgrades the microcode, in the directory: component 0 of CPUSVN.
+    /// Updates or downgrades the microcode, in the directory: component 0 of CPUSVN, and that of SEV-SNP's TCB.
     ///
     /// # Errors
     /// [`Error::LowestMicrocode`] below the lowest; [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be
@@ -246,7 +251,27 @@ impl Machine {
             Step::Up => component.saturating_add(1).min(HIGHEST_MICROCODE),
             Step::Down => component.checked_sub(1).ok_or(Error::LowestMicrocode)?,
         };
+        if let Some(mut chip) = ChipState::load(&self.dir)? {
+            chip.step(step);
+            chip.save(&self.dir)?;
+        }
         state.save(&self.dir)
+    }
+
+    /// Lets the host report a lower TCB of the SEV-SNP firmware than the machine has, in the directory: by one microcode.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Write`] if the directory cannot be read or written.
+    pub fn report_older_tcb(&self) -> Result<(), Error> {
+        let mut chip = self.chip()?;
+        chip.report_older();
+        chip.save(&self.dir)
+    }
+
+    fn chip(&self) -> Result<ChipState, Error> {
+        ChipState::load(&self.dir)?.ok_or_else(|| {
+            Error::unavailable(&self.dir, "it was made before there were SEV-SNP guests: make a new machine")
+        })
     }
 
     /// Installs another TDX module, in the directory: newer, older, or not the vendor's.
@@ -338,6 +363,9 @@ impl Machine {
             ..State::load(&self.dir)?
         };
         self.pki.replace_pck()?;
+        if let Some(chip) = ChipState::load(&self.dir)? {
+            chip.replaced()?.save(&self.dir)?;
+        }
         state.save(&self.dir)
     }
 
@@ -404,10 +432,21 @@ impl Machine {
     /// [`Error::Unavailable`] where its kernel's files cannot be served: it takes `/dev/fuse`, and root or `fusermount3`.
     pub fn guest(&self, td: TdDescription) -> Result<SimulatedGuest, Error> {
         let kernel = GuestKernel::new(self.cpu.clone(), self.quoting.clone(), td);
-        SimulatedGuest::new(kernel).map_err(|error| {
-            let reason = format!("its guest needs FUSE (/dev/fuse, and root or fusermount3): {error}");
-            Error::unavailable(&self.dir, reason)
-        })
+        SimulatedGuest::new(kernel).map_err(|error| self.no_fuse(&error))
+    }
+
+    /// A SEV-SNP guest on this machine.
+    ///
+    /// # Errors
+    /// As [`guest`](Self::guest); [`Error::Unavailable`] for a machine that was made before there were such guests.
+    pub fn snp_guest(&self, guest: SnpDescription) -> Result<SimulatedSnpGuest, Error> {
+        let kernel = SnpKernel::new(Chip::new(self.chip()?)?, guest, Vec::new());
+        SimulatedSnpGuest::new(kernel).map_err(|error| self.no_fuse(&error))
+    }
+
+    fn no_fuse(&self, error: &std::io::Error) -> Error {
+        let reason = format!("its guest needs FUSE (/dev/fuse, and root or fusermount3): {error}");
+        Error::unavailable(&self.dir, reason)
     }
 
     /// The TDREPORT of a guest over `report_data`, for an enclave on this machine to check locally.
@@ -474,7 +513,7 @@ impl Machine {
     }
 }
 
-fn random<const N: usize>() -> Result<Hex<N>, Error> {
+pub(crate) fn random<const N: usize>() -> Result<Hex<N>, Error> {
     Ok(Hex(SystemRandom.array()?))
 }
 

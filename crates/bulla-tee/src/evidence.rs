@@ -6,7 +6,7 @@ use crate::sgx::arch::Targetinfo;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum EvidenceKind<'a> {
-    /// A DCAP quote, for a verifier anywhere.
+    /// A DCAP quote, or a SEV-SNP report: for a verifier anywhere.
     Quote,
     /// An SGX REPORT, for one enclave on this machine.
     Report(&'a Targetinfo),
@@ -24,6 +24,14 @@ pub enum Evidence {
     SgxReport(Vec<u8>),
     /// A DCAP quote of a TDX guest.
     TdxQuote(Vec<u8>),
+    /// A report of a SEV-SNP guest, 1184 bytes.
+    SnpReport {
+        /// The report.
+        report: Vec<u8>,
+        /// The certificates that the host handed over with it, as AMD's GHCB specification has their table; empty where it has
+        /// none. They are the host's word until a verifier has checked them.
+        certificates: Vec<u8>,
+    },
     /// A TPM's quote, with the key that signed it and the registers that it is about.
     TpmQuote(Vec<u8>),
     /// A TDREPORT, 1024 bytes.
@@ -40,6 +48,7 @@ impl Evidence {
             | Self::SgxReport(bytes)
             | Self::TdxQuote(bytes)
             | Self::TpmQuote(bytes)
+            | Self::SnpReport { report: bytes, .. }
             | Self::TdReport(bytes) => bytes,
             Self::Simulated(evidence) => evidence.bytes(),
         }

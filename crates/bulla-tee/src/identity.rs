@@ -5,11 +5,18 @@ use std::fmt;
 use crate::sgx::arch::{Attributes, ReportBody};
 use crate::tpm::TpmIdentity;
 
-/// The bytes 8..16 of a simulated processor's CPUSVN and of a simulated TDX module's TEE_TCB_SVN (R15, R110).
+/// The bytes 8..16 of a simulated processor's CPUSVN and of a simulated TDX module's TEE_TCB_SVN, and the last ones of a
+/// simulated SEV-SNP machine's CHIP_ID (R15, R110).
 ///
-/// Real security versions are small numbers there, so simulated evidence cannot pass for a real machine's, nor a real
+/// Real security versions are small numbers there, and real chips are named by chance, so simulated evidence cannot pass for a real machine's, nor a real
 /// machine's for simulated.
 pub const SIMULATED_MARKER: [u8; 8] = *b"SIMULATE";
+
+/// Whether the CHIP_ID of a SEV-SNP report ends with [`SIMULATED_MARKER`]. Real ones are random there, or zero on families
+/// with shorter ones.
+pub fn is_simulated_chip(chip_id: &[u8; 64]) -> bool {
+    chip_id.last_chunk() == Some(&SIMULATED_MARKER)
+}
 
 /// Whether a CPUSVN or TEE_TCB_SVN carries [`SIMULATED_MARKER`].
 pub fn is_simulated(svn: &[u8; 16]) -> bool {
@@ -46,8 +53,9 @@ impl Identity {
         match self {
             Self::Sgx(enclave) => is_simulated(&enclave.cpusvn),
             Self::Tdx(guest) => is_simulated(&guest.tee_tcb_svn),
-            // No simulated machine makes SNP reports, and none has a TPM: a software TPM is whoever runs it.
-            Self::Snp(_) | Self::Tpm(_) => false,
+            Self::Snp(guest) => is_simulated_chip(&guest.chip_id),
+            // No simulated machine has a TPM: a software TPM is whoever runs it.
+            Self::Tpm(_) => false,
         }
     }
 }

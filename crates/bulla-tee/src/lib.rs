@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device, or has Gramine's key file | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
 //! | TDX guest | none of its own; a key provider gives it one | TDREPORTs by `/dev/tdx_guest`, quotes by configfs (`tdx::TdxGuest`) |
+//! | SEV-SNP guest | its security processor derives it from a secret of the chip (`snp::SnpGuest`) | reports, and the host's certificates for them |
 //! | TPM 2.0 | a random one that the TPM seals under its registers ([`tpm`]) | quotes |
 //!
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],
@@ -37,16 +38,20 @@ pub use anchor::{Anchor, Freshness, Reading};
 pub use binding::GuestBinding;
 /// The 64 bytes that a piece of evidence carries: always a role-tagged hash, never bytes that a caller chose.
 pub use bulla_crypto::RoleHash as ReportData;
-/// The key that a machine derived: 16 bytes from SGX, 32 from the others. Only ever input to a key derivation (R10).
+/// The key that a machine derived: 16 bytes from SGX, 64 from SEV-SNP, 32 from the others. Only ever input to a key derivation (R10).
 pub use bulla_crypto::SecretBytes as DerivedKey;
 pub use error::{Delegate, Error};
 pub use evidence::{Evidence, EvidenceKind};
 pub use floor::Floor;
-pub use identity::{Identity, SIMULATED_MARKER, SgxIdentity, SnpIdentity, SnpTcb, TdxIdentity, is_simulated};
+pub use identity::{
+    Identity, SIMULATED_MARKER, SgxIdentity, SnpIdentity, SnpTcb, TdxIdentity, is_simulated,
+    is_simulated_chip,
+};
 pub use outlook::{Doubt, Outlook, PlatformState};
 pub use policy::{Policy, Register, SignerPolicy};
 pub use provider::{GuestRegisters, ProviderRequest};
 pub use request::{KeyRequest, Mismatch};
+pub use snp::SnpRequest;
 pub use tpm::{PcrPolicy, TpmIdentity, TpmRequest};
 
 /// A machine that derives keys bound to what runs on it.

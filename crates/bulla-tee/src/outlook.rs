@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Error, Identity, Mismatch};
+use crate::{Error, Identity, Mismatch, SnpTcb};
 
 /// Whether a request would get its key.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub enum Doubt {
     MachineKeys,
     /// The request was made at another CPUSVN, and which of the two is the higher one is the processor's to say (R5).
     Cpusvn,
+    /// The request was made at another TCB than the present one, and how far the machine's would fall is not known.
+    Tcb,
     /// What runs would have other ATTRIBUTES, and which of them enter a key is for the key provider of a guest to say, and for
     /// the manifest of an enclave that has its key from Gramine.
     Attributes,
@@ -36,7 +38,7 @@ pub enum Doubt {
     Approval,
 }
 
-/// What is known of a machine besides the registers of what runs on it: its keys, and its CPUSVN.
+/// What is known of a machine besides the registers of what runs on it: its keys, and its security version.
 ///
 /// A plan starts [`here`](Self::here), says whether the machine [`confirmed`](Self::confirmed) the request, and goes on to
 /// the change in question.
@@ -55,20 +57,47 @@ pub enum Doubt {
 pub struct PlatformState {
     keys: Keys,
     /// None where what runs does not see it: in a TDX guest.
-    cpusvn: Option<[u8; 16]>,
+    version: Option<Version>,
     microcode: Microcode,
+}
+
+/// What rises with microcode and firmware, and keys are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Of an SGX machine; opaque.
+    Cpusvn([u8; 16]),
+    /// The committed TCB of a SEV-SNP machine.
+    Tcb(SnpTcb),
+}
+
+impl Version {
+    const fn register(&self) -> &'static str {
+        match self {
+            Self::Cpusvn(_) => "CPUSVN",
+            Self::Tcb(_) => "TCB",
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpusvn(cpusvn) => f.write_str(&hex::encode(cpusvn)),
+            Self::Tcb(tcb) => tcb.fmt(f),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Keys {
     Unknown,
-    /// Those of the request, which were there at the CPUSVN of `PlatformState::cpusvn`.
+    /// Those of the request, which were there at `PlatformState::version`.
     Confirmed,
     MayEnd,
     Other,
 }
 
-/// The microcode, relative to that of `PlatformState::cpusvn`.
+/// The microcode, relative to that of `PlatformState::version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Microcode {
     Same,
@@ -80,22 +109,23 @@ enum Microcode {
 impl PlatformState {
     /// The machine that `identity` runs on, as it is now. Whether a request was made on it is not known.
     pub fn here(identity: &Identity) -> Self {
-        let cpusvn = match identity {
-            Identity::Sgx(enclave) => Some(enclave.cpusvn),
-            Identity::Tdx(_) | Identity::Snp(_) | Identity::Tpm(_) => None,
+        let version = match identity {
+            Identity::Sgx(enclave) => Some(Version::Cpusvn(enclave.cpusvn)),
+            Identity::Snp(guest) => Some(Version::Tcb(guest.committed_tcb)),
+            Identity::Tdx(_) | Identity::Tpm(_) => None,
         };
-        Self { keys: Keys::Unknown, cpusvn, microcode: Microcode::Same }
+        Self { keys: Keys::Unknown, version, microcode: Microcode::Same }
     }
 
     /// The same, where [`Tee::derive`](crate::Tee::derive) has just given the key of the request in question: it is this
-    /// machine's, and CPUSVN is not below the recorded one.
+    /// machine's, and its security version is not below the recorded one.
     #[must_use]
     pub const fn confirmed(mut self) -> Self {
         self.keys = Keys::Confirmed;
         self
     }
 
-    /// After an update of the microcode: CPUSVN rises.
+    /// After an update of the microcode: CPUSVN rises, or on a SEV-SNP machine the TCB.
     #[must_use]
     pub const fn after_microcode_up(mut self) -> Self {
         self.microcode = match self.microcode {
@@ -105,7 +135,7 @@ impl PlatformState {
         self
     }
 
-    /// After a downgrade of the microcode: CPUSVN falls.
+    /// After a downgrade of the microcode: CPUSVN falls, or on a SEV-SNP machine the TCB.
     #[must_use]
     pub const fn after_microcode_down(mut self) -> Self {
         self.microcode = match self.microcode {
@@ -131,27 +161,31 @@ impl PlatformState {
         self
     }
 
-    /// What the machine's keys and CPUSVN mean for a request that was made at `recorded`, and whose key a machine `at_any_later`
-    /// CPUSVN has as well or not; a request of a TDX guest has no CPUSVN of its own, and its provider's root has.
-    pub(crate) fn outlook(&self, recorded: Option<&[u8; 16]>, at_any_later: bool) -> Outlook {
-        let made_at_present = recorded.is_some() && self.cpusvn.as_ref() == recorded;
+    /// What the machine's keys and its security version mean for a request that was made at `recorded`, and whose key a
+    /// machine `at_any_later` one has as well or not; a request of a TDX guest has none of its own, and its provider's root has.
+    pub(crate) fn outlook(&self, recorded: Option<Version>, at_any_later: bool) -> Outlook {
+        let made_at_present = self.version == recorded;
         match (self.keys, self.microcode, recorded) {
             (Keys::Other, _, _) => Outlook::DoesNot(Error::OtherMachine),
             (_, change @ (Microcode::Newer | Microcode::Older), Some(recorded))
                 if made_at_present && !at_any_later =>
             {
                 let found = if change == Microcode::Newer { "newer" } else { "older" };
-                let (claimed, found) = (hex::encode(recorded), found.into());
-                Outlook::DoesNot(Error::OtherIdentity(Mismatch { register: "CPUSVN", claimed, found }))
+                let (claimed, found) = (recorded.to_string(), found.into());
+                let register = recorded.register();
+                Outlook::DoesNot(Error::OtherIdentity(Mismatch { register, claimed, found }))
             }
             (_, Microcode::Older, Some(recorded)) if made_at_present => Outlook::DoesNot(Error::TcbTooOld {
-                register: "CPUSVN",
-                sealed: hex::encode(recorded),
+                register: recorded.register(),
+                sealed: recorded.to_string(),
                 current: "older".into(),
             }),
             (Keys::MayEnd, _, _) => Outlook::MayNot(Doubt::MachineKeys),
             (Keys::Unknown, _, _) => Outlook::MayNot(Doubt::Machine),
             (Keys::Confirmed, Microcode::Same | Microcode::Newer, _) => Outlook::Opens,
+            (Keys::Confirmed, Microcode::Older | Microcode::Unknown, Some(Version::Tcb(_))) => {
+                Outlook::MayNot(Doubt::Tcb)
+            }
             (Keys::Confirmed, Microcode::Older | Microcode::Unknown, _) => Outlook::MayNot(Doubt::Cpusvn),
         }
     }
@@ -189,6 +223,7 @@ impl Doubt {
             Self::Machine => "machine",
             Self::MachineKeys => "machine keys",
             Self::Cpusvn => "CPUSVN",
+            Self::Tcb => "TCB",
             Self::Attributes => "ATTRIBUTES",
             Self::Entitlement => "entitlement",
             Self::Approval => "approval",
@@ -208,6 +243,7 @@ impl fmt::Display for Doubt {
                 "another guest has the key only by a manifest of the owner's, or with the registers that are bound"
             }
             Self::Approval => "the TPM's registers are in no recorded state: it takes an approval of the authority",
+            Self::Tcb => "it opens as long as the machine's TCB does not fall below that of the sealing",
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"
             }

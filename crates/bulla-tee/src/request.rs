@@ -4,7 +4,9 @@ use std::fmt;
 
 use minicbor::{Decode, Encode};
 
+use crate::outlook::Version;
 use crate::sgx::{KeyFileRequest, SgxRequest};
+use crate::snp::SnpRequest;
 use crate::tpm::PcrSet;
 use crate::{Doubt, Error, Identity, Outlook, PcrPolicy, PlatformState, Policy, ProviderRequest, TpmRequest};
 
@@ -21,6 +23,8 @@ pub enum KeyRequest {
     SgxKeyFile(Box<KeyFileRequest>),
     /// A TDX guest asks its key provider.
     TdxProvider(Box<ProviderRequest>),
+    /// The security processor of a SEV-SNP guest derives a key.
+    Snp(Box<SnpRequest>),
     /// A TPM unseals a key.
     Tpm(Box<TpmRequest>),
     /// Any of the others, of a simulated machine. It never nests.
@@ -37,6 +41,7 @@ impl KeyRequest {
             Self::Sgx(_) => "sgx",
             Self::SgxKeyFile(_) => Self::KEY_FILE,
             Self::TdxProvider(_) => "tdx-provider",
+            Self::Snp(_) => "snp",
             Self::Tpm(_) => "tpm",
             Self::Simulated(_) => "sim",
         }
@@ -48,6 +53,7 @@ impl KeyRequest {
             Self::Sgx(request) => to_cbor(request.as_ref()),
             Self::SgxKeyFile(request) => to_cbor(request.as_ref()),
             Self::TdxProvider(request) => to_cbor(request.as_ref()),
+            Self::Snp(request) => to_cbor(request.as_ref()),
             Self::Tpm(request) => to_cbor(request.as_ref()),
             Self::Simulated(request) => {
                 to_cbor(SimulatedCbor { kind: request.kind(), body: &request.encode() })
@@ -66,6 +72,7 @@ impl KeyRequest {
             "sgx" => Self::Sgx(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             Self::KEY_FILE => Self::SgxKeyFile(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tdx-provider" => Self::TdxProvider(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
+            "snp" => Self::Snp(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tpm" => Self::Tpm(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "sim" => {
                 let inner: SimulatedCbor<'_> = from_cbor(bytes).ok_or_else(no_cbor)?;
@@ -83,6 +90,7 @@ impl KeyRequest {
             Self::Sgx(request) => request.check()?,
             Self::SgxKeyFile(request) => request.check()?,
             Self::TdxProvider(request) => request.check()?,
+            Self::Snp(request) => request.check()?,
             Self::Tpm(request) => request.check()?,
             Self::Simulated(_) => {}
         }
@@ -95,6 +103,7 @@ impl KeyRequest {
             Self::Sgx(request) => request.policy(),
             Self::SgxKeyFile(_) => Policy::measurement(),
             Self::TdxProvider(request) => Policy::guest(request.binding.clone()),
+            Self::Snp(request) => request.policy(),
             Self::Tpm(request) => match request.policy() {
                 policy if policy == PcrPolicy::present(PcrSet::MEASUREMENT) => Policy::measurement(),
                 policy => Policy::pcrs(policy),
@@ -110,7 +119,7 @@ impl KeyRequest {
     /// version above the current one, [`Error::OtherMachine`], or [`Error::WrongBackend`] for another kind of machine.
     pub fn opens_under(&self, identity: &Identity, platform: &PlatformState) -> Outlook {
         match self.fits(identity) {
-            Ok(()) => match platform.outlook(self.cpusvn(), self.is_at_any_later_cpusvn()) {
+            Ok(()) => match platform.outlook(self.version(identity), self.is_at_any_later_cpusvn()) {
                 Outlook::Opens => self.doubt(identity).map_or(Outlook::Opens, Outlook::MayNot),
                 outlook => outlook,
             },
@@ -147,6 +156,7 @@ impl KeyRequest {
             (Self::Sgx(request), Identity::Sgx(identity)) => request.fits(identity),
             (Self::SgxKeyFile(request), Identity::Sgx(identity)) => request.fits(identity),
             (Self::TdxProvider(request), Identity::Tdx(identity)) => request.fits(identity),
+            (Self::Snp(request), Identity::Snp(identity)) => request.fits(identity),
             (Self::Tpm(request), Identity::Tpm(identity)) => request.fits(identity),
             (request, identity) => {
                 Err(Error::WrongBackend { wanted: request.kind(), found: identity.kind() })
@@ -159,8 +169,17 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => Some(request.isvsvn),
             Self::SgxKeyFile(request) => Some(request.isvsvn),
-            Self::TdxProvider(_) | Self::Tpm(_) => None,
+            Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => None,
             Self::Simulated(request) => request.isvsvn(),
+        }
+    }
+
+    /// The security version of the machine that the key is for, where the request names it.
+    fn version(&self, identity: &Identity) -> Option<Version> {
+        match (self, identity) {
+            (Self::Snp(request), Identity::Snp(identity)) => request.tcb(identity).map(Version::Tcb),
+            (Self::Simulated(request), identity) => request.version(identity),
+            (request, _) => request.cpusvn().copied().map(Version::Cpusvn),
         }
     }
 
@@ -169,7 +188,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => Some(&request.cpusvn),
             Self::SgxKeyFile(request) => Some(&request.cpusvn),
-            Self::TdxProvider(_) | Self::Tpm(_) => None,
+            Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => None,
             Self::Simulated(request) => request.cpusvn(),
         }
     }
@@ -177,7 +196,7 @@ impl KeyRequest {
     /// Whether a machine at a later CPUSVN has the key as well, by asking for it (R5).
     fn is_at_any_later_cpusvn(&self) -> bool {
         match self {
-            Self::Sgx(_) | Self::TdxProvider(_) | Self::Tpm(_) => true,
+            Self::Sgx(_) | Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => true,
             Self::SgxKeyFile(_) => false,
             Self::Simulated(request) => request.is_at_any_later_cpusvn(),
         }
@@ -188,7 +207,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => request.cpusvn = cpusvn,
             Self::SgxKeyFile(request) => request.cpusvn = cpusvn,
-            Self::TdxProvider(_) | Self::Tpm(_) => {}
+            Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => {}
             Self::Simulated(request) => request.set_cpusvn(cpusvn),
         }
     }

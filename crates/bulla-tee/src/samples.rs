@@ -3,8 +3,8 @@
 use crate::sgx::arch::{Attributes, flags};
 use crate::sgx::{KeyFileRequest, SgxRequest};
 use crate::{
-    GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, TdxIdentity,
-    TpmIdentity, TpmRequest,
+    GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, SnpIdentity,
+    SnpRequest, SnpTcb, TdxIdentity, TpmIdentity, TpmRequest,
 };
 
 /// An enclave without KSS.
@@ -81,6 +81,43 @@ pub(crate) fn sgx_identity(identity: SgxIdentity) -> Identity {
 
 pub(crate) fn tdx_identity() -> Identity {
     Identity::Tdx(Box::new(guest()))
+}
+
+/// A guest with an ID block, of product 3 at SVN 4.
+pub(crate) fn snp_guest() -> SnpIdentity {
+    let tcb = SnpTcb { fmc: 0, bootloader: 9, tee: 0, snp: 23, microcode: 72 };
+    let mut family_id = [0; 16];
+    family_id[0] = 3;
+    SnpIdentity {
+        measurement: [1; 48],
+        host_data: [2; 32],
+        id_key_digest: [7; 48],
+        author_key_digest: [0; 48],
+        family_id,
+        image_id: [9; 16],
+        guest_svn: 4,
+        policy: 0x2_001F,
+        vmpl: 1,
+        platform_info: 0,
+        reported_tcb: tcb,
+        current_tcb: tcb,
+        committed_tcb: tcb,
+        launch_tcb: tcb,
+        report_id: [10; 32],
+        report_id_ma: [0xFF; 32],
+        chip_id: [11; 64],
+        cpuid: [0x19, 0x11, 1],
+        launch_mitigations: 0,
+        current_mitigations: 0,
+    }
+}
+
+/// The committed TCB of that guest's machine, as it is reported.
+pub(crate) const SNP_TCB: [u8; 8] = [9, 0, 0, 0, 0, 0, 23, 72];
+
+pub(crate) fn snp(policy: &Policy) -> SnpRequest {
+    let request = SnpRequest::new(policy, &snp_guest(), SNP_TCB, [6; 32]).unwrap();
+    SnpRequest { machine_tag: [12; 16], ..request }
 }
 
 /// Register n holds n.

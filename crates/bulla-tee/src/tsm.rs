@@ -33,21 +33,37 @@ impl Tsm {
         Self { folder: root.join(FOLDER), provider }
     }
 
+    /// Whether the kernel shows it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.folder.is_dir()
+    }
+
     /// A report over `data`.
     pub(crate) fn report(&self, data: &[u8; 64]) -> Result<Vec<u8>, Error> {
+        self.ask(data, |request| request.blob("outblob"))
+    }
+
+    /// A report over `data` at the highest privilege level that the provider takes, and what comes with it: certificates.
+    pub(crate) fn report_with_auxiliary(&self, data: &[u8; 64]) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        self.ask(data, |request| Ok((request.blob("outblob")?, request.blob("auxblob")?)))
+    }
+
+    /// What `read` reads of a request over `data`, if nobody wrote to it meanwhile.
+    fn ask<T>(&self, data: &[u8; 64], read: impl Fn(&Request) -> Result<T, Error>) -> Result<T, Error> {
         let request = self.request()?;
         let found = request.text("provider")?;
         if found != self.provider {
             return Err(fault(format_args!("is that of {found}, and {} was expected", self.provider)));
         }
+        request.take_privilege()?;
         for _ in 0..TRIES {
             let before = request.generation()?;
-            request.write(data)?;
+            request.write("inblob", data)?;
             let expected = before.wrapping_add(1);
             if request.generation()? != expected {
                 continue;
             }
-            let report = request.blob("outblob")?;
+            let report = read(&request)?;
             if request.generation()? == expected {
                 return Ok(report);
             }
@@ -56,7 +72,7 @@ impl Tsm {
     }
 
     fn request(&self) -> Result<Request, Error> {
-        if !self.folder.is_dir() {
+        if !self.is_here() {
             let reason = "there is no /sys/kernel/config/tsm/report: mount configfs, and use Linux 6.7 or later with \
                           CONFIG_TSM_REPORTS";
             return Err(Error::Unavailable { machine: MACHINE, reason: reason.into() });
@@ -88,13 +104,25 @@ impl Drop for Request {
 }
 
 impl Request {
+    /// Asks at the highest level, where there are levels and the highest is not what is asked for anyway.
+    fn take_privilege(&self) -> Result<(), Error> {
+        const FLOOR: &str = "privlevel_floor";
+        if !self.folder.join(FLOOR).exists() {
+            return Ok(());
+        }
+        match self.text(FLOOR)?.as_str() {
+            "0" => Ok(()),
+            floor => self.write("privlevel", floor.as_bytes()),
+        }
+    }
+
     /// One write, and the close that lets the kernel take it.
-    fn write(&self, data: &[u8; 64]) -> Result<(), Error> {
+    fn write(&self, name: &'static str, data: &[u8]) -> Result<(), Error> {
         let written = OpenOptions::new()
             .write(true)
-            .open(self.folder.join("inblob"))
+            .open(self.folder.join(name))
             .and_then(|mut file| file.write_all(data));
-        written.map_err(|error| refused("inblob", &error))
+        written.map_err(|error| refused(name, &error))
     }
 
     fn generation(&self) -> Result<u64, Error> {

@@ -1,6 +1,6 @@
 //! The bytes of an attestation report, strictly (AMD SEV-SNP Firmware ABI specification, ATTESTATION_REPORT).
 
-use bulla_tee::snp::{Report, key_info};
+use bulla_tee::snp::{Report, TcbLayout, VERSIONS, key_info};
 use bulla_tee::{SnpIdentity, SnpTcb};
 use zerocopy::FromBytes;
 
@@ -34,7 +34,7 @@ impl<'a> SnpReport<'a> {
             return fault(ItemFault::Parse, detail);
         };
         let version = raw.version.get();
-        if ![2, 3, 5].contains(&version) {
+        if !VERSIONS.contains(&version) {
             let detail = format!("version {version}; 2, 3 and 5 are known");
             return fault(ItemFault::UnsupportedVersion, detail);
         }
@@ -80,29 +80,7 @@ impl<'a> SnpReport<'a> {
 
     /// Who runs, by the layout that the processor's family has for versions.
     pub(crate) fn identity(&self, product: AmdProduct) -> Result<SnpIdentity, Error> {
-        let raw = &self.raw;
-        Ok(SnpIdentity {
-            measurement: raw.measurement,
-            host_data: raw.host_data,
-            id_key_digest: raw.id_key_digest,
-            author_key_digest: raw.author_key_digest,
-            family_id: raw.family_id,
-            image_id: raw.image_id,
-            guest_svn: raw.guest_svn.get(),
-            policy: raw.policy.get(),
-            vmpl: raw.vmpl.get(),
-            platform_info: raw.platform_info.get(),
-            reported_tcb: tcb(product, raw.reported_tcb)?,
-            current_tcb: tcb(product, raw.current_tcb)?,
-            committed_tcb: tcb(product, raw.committed_tcb)?,
-            launch_tcb: tcb(product, raw.launch_tcb)?,
-            report_id: raw.report_id,
-            report_id_ma: raw.report_id_ma,
-            chip_id: raw.chip_id,
-            cpuid: raw.cpuid,
-            launch_mitigations: raw.launch_mitigations.get(),
-            current_mitigations: raw.current_mitigations.get(),
-        })
+        self.raw.identity(layout(product)).map_err(no_tcb)
     }
 
     /// The family that the report says its processor is of; a hint, and none before version 3.
@@ -124,17 +102,17 @@ fn scalar(bytes: &[u8; 72]) -> (&[u8], &[u8]) {
 
 /// Reads TCB_VERSION, which has another layout from Turin on.
 pub(crate) fn tcb(product: AmdProduct, raw: [u8; 8]) -> Result<SnpTcb, Error> {
-    let (found, reserved) = match (product, raw) {
-        (AmdProduct::Milan | AmdProduct::Genoa, [bootloader, tee, a, b, c, d, snp, microcode]) => {
-            (SnpTcb { fmc: 0, bootloader, tee, snp, microcode }, [a, b, c, d])
-        }
-        (AmdProduct::Turin, [fmc, bootloader, tee, snp, a, b, c, microcode]) => {
-            (SnpTcb { fmc, bootloader, tee, snp, microcode }, [a, b, c, 0])
-        }
-    };
-    if reserved != [0; 4] {
-        let detail = format!("the reserved bytes in the TCB {} are not zero", hex::encode(raw));
-        return Err(Error::item(Item::SnpReport, ItemFault::Parse, detail));
+    layout(product).read(raw).ok_or_else(|| no_tcb(raw))
+}
+
+const fn layout(product: AmdProduct) -> TcbLayout {
+    match product {
+        AmdProduct::Milan | AmdProduct::Genoa => TcbLayout::Milan,
+        AmdProduct::Turin => TcbLayout::Turin,
     }
-    Ok(found)
+}
+
+fn no_tcb(raw: [u8; 8]) -> Error {
+    let detail = format!("the reserved bytes in the TCB {} are not zero", hex::encode(raw));
+    Error::item(Item::SnpReport, ItemFault::Parse, detail)
 }

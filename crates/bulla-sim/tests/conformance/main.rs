@@ -8,6 +8,7 @@ use suite::{Capability, Row};
 mod enclaves;
 mod gramine;
 mod occlum;
+mod snp;
 mod suite;
 mod tdx;
 
@@ -42,6 +43,12 @@ const ROWS: &[Row] = &[
         cannot: tdx::CANNOT,
         bench: tdx::Guests::boxed,
     },
+    Row {
+        name: "SEV-SNP guest",
+        ran: "ioctls of `/dev/sev-guest` and configfs, served by FUSE",
+        cannot: snp::CANNOT,
+        bench: snp::Guests::boxed,
+    },
 ];
 
 fn row(name: &str) -> &'static Row {
@@ -71,6 +78,11 @@ fn sgx_in_occlum() {
 #[test]
 fn tdx_guest() {
     suite::conforms(row("TDX guest"));
+}
+
+#[test]
+fn snp_guest() {
+    suite::conforms(row("SEV-SNP guest"));
 }
 
 /// A row that says less than its backend can is wrong too.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::SgxIdentity;
 use crate::samples::{
-    enclave, guest, key_file, kss_enclave, provider, release, sgx, sgx_identity, tdx_identity,
+    enclave, guest, key_file, kss_enclave, provider, release, sgx, sgx_identity, snp, tdx_identity,
 };
 use crate::sgx::arch::flags;
 use crate::{GuestBinding, Policy, Register, SIMULATED_MARKER};
@@ -31,8 +31,11 @@ fn policies() -> [Policy; 4] {
 #[test]
 fn every_kind_comes_back_from_its_encoding() {
     let sgx = policies().map(|policy| wrapped(sgx(&policy)));
-    let others =
-        [KeyRequest::TdxProvider(Box::new(provider())), KeyRequest::SgxKeyFile(Box::new(key_file()))];
+    let others = [
+        KeyRequest::TdxProvider(Box::new(provider())),
+        KeyRequest::SgxKeyFile(Box::new(key_file())),
+        KeyRequest::Snp(Box::new(snp(&Policy::measurement()))),
+    ];
     let real = sgx.into_iter().chain(others);
     for request in real {
         assert_eq!(KeyRequest::decode(request.kind(), &request.encode()).unwrap(), request);

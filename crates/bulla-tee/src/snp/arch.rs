@@ -5,6 +5,9 @@
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// The versions of reports that are known here.
+pub const VERSIONS: [u32; 3] = [2, 3, 5];
+
 /// GUEST_POLICY bits: what a guest's owner lets the host do, fixed at launch.
 pub mod policy {
     /// The lowest firmware interface that the guest may run under: minor version in bits 7:0, major in 15:8.
@@ -69,7 +72,7 @@ pub mod key_info {
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Report {
-    /// 2, 3 or 5.
+    /// One of [`VERSIONS`].
     pub version: U32,
     /// From the ID block, or chosen by the host.
     pub guest_svn: U32,
@@ -139,6 +142,50 @@ pub struct Report {
     pub reserved5: [u8; 368],
 }
 
+/// The request of a key (MSG_KEY_REQ), 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct KeyReq {
+    /// Bit 0: the guest's migration root instead of the machine's; bits 2:1: 0 the VLEK if there is one, else the VCEK,
+    /// 1 the VCEK, 2 the VLEK.
+    pub root_key_select: U32,
+    /// Zero.
+    pub reserved: [u8; 4],
+    /// See [`field`].
+    pub guest_field_select: U64,
+    /// The privilege level that enters the key; none above that of who asks.
+    pub vmpl: U32,
+    /// The SVN that enters the key; at most the guest's.
+    pub guest_svn: U32,
+    /// The TCB that enters the key, and that the VCEK is of; no part of it above the committed one.
+    pub tcb_version: [u8; 8],
+}
+
+/// GUEST_FIELD_SELECT bits of a key's request: what of the guest enters the key. HOST_DATA, and the digest of the author key
+/// or else of the ID key, always do.
+pub mod field {
+    /// The guest's policy.
+    pub const POLICY: u64 = 1 << 0;
+    /// The ID block's IMAGE_ID.
+    pub const IMAGE_ID: u64 = 1 << 1;
+    /// The ID block's FAMILY_ID.
+    pub const FAMILY_ID: u64 = 1 << 2;
+    /// The first 32 bytes of the measurement.
+    pub const MEASUREMENT: u64 = 1 << 3;
+    /// The SVN that the request names.
+    pub const GUEST_SVN: u64 = 1 << 4;
+    /// The TCB that the request names. Without it, keys change with the TCB that the host reports.
+    pub const TCB_VERSION: u64 = 1 << 5;
+}
+
+/// STATUS in the firmware's answers.
+pub mod status {
+    /// The request is not valid, or names what is above the guest's privilege level, its SVN or the committed TCB.
+    pub const INVALID_PARAM: u32 = 0x16;
+    /// The key that the request selects is not there, or is hidden.
+    pub const INVALID_KEY: u32 = 0x27;
+}
+
 const _: () = {
     use core::mem::{offset_of, size_of};
     assert!(size_of::<Report>() == 1184);
@@ -154,4 +201,8 @@ const _: () = {
     assert!(offset_of!(Report, launch_tcb) == 0x1F0 && offset_of!(Report, launch_mitigations) == 0x1F8);
     assert!(offset_of!(Report, current_mitigations) == 0x200 && offset_of!(Report, signature_r) == 0x2A0);
     assert!(offset_of!(Report, signature_s) == 0x2E8);
+
+    assert!(size_of::<KeyReq>() == 32 && offset_of!(KeyReq, guest_field_select) == 8);
+    assert!(offset_of!(KeyReq, vmpl) == 16 && offset_of!(KeyReq, guest_svn) == 20);
+    assert!(offset_of!(KeyReq, tcb_version) == 24);
 };

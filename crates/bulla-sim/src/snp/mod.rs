@@ -1,0 +1,12 @@
+//! SEV-SNP: a simulated chip, a kernel that lets its guests ask it, and who they are.
+
+mod chip;
+mod description;
+mod guest;
+mod kernel;
+
+pub(crate) use chip::{Chip, ChipState};
+pub use description::SnpDescription;
+pub use guest::SimulatedSnpGuest;
+pub(crate) use kernel::SnpKernel;
+pub use kernel::{SnpCommand, SnpFault};
