@@ -25,6 +25,8 @@ type Edit = dyn Fn(&mut Value) + Send + Sync;
 enum Message {
     Statement,
     Challenge,
+    /// The challenge that comes with a statement or an answer.
+    Next,
     Order,
     Answer,
 }
@@ -85,6 +87,12 @@ fn carry(
         let body = if path == "/v1/keys" && edited == Message::Order { edit(&body) } else { body };
         send(&mut to_provider, &head, &body)?;
         let (head, body) = receive(&mut from_provider)?;
+        let head = match edited {
+            // So that it is asked for.
+            Message::Challenge => with_next(&head, |_| None),
+            Message::Next => with_next(&head, |next| Some(edit(next))),
+            _ => head,
+        };
         let mine = Message::to(&path) == Some(edited) && head.starts_with("HTTP/1.1 200");
         let body = if mine { edit(&body) } else { body };
         send(&mut to_client, &head, &body)?;
@@ -104,6 +112,18 @@ fn receive(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
     stream.read_exact(&mut body).ok()?;
     Some((head, body))
+}
+
+/// A head with the challenge in it edited, or taken out.
+fn with_next(head: &str, edit: impl Fn(&[u8]) -> Option<Vec<u8>>) -> String {
+    let name = "bulla-challenge: ";
+    let line = |line: &str| match line.strip_prefix(name) {
+        Some(next) => {
+            edit(next.as_bytes()).map(|next| format!("{name}{}\r\n", String::from_utf8(next).unwrap()))
+        }
+        None => Some(format!("{line}\r\n")),
+    };
+    head.lines().filter_map(line).collect()
 }
 
 fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Option<()> {
@@ -167,7 +187,7 @@ fn nothing_is_accepted(site: &Site, ran: &Ran, what: &str) {
 fn a_carrier_changes_nothing() {
     let (site, provider) = site();
     let key = site.request("default", "app/db disk 32", &provider).ok();
-    for message in [Message::Statement, Message::Challenge, Message::Order, Message::Answer] {
+    for message in [Message::Statement, Message::Challenge, Message::Next, Message::Order, Message::Answer] {
         ask(&site, &provider, message, |_| {}).ok();
         assert_eq!(site.bulla.read("key"), key);
     }
@@ -248,8 +268,10 @@ fn an_edited_statement_or_challenge_is_refused() {
         nothing_is_accepted(&site, &ran, field);
     }
     let edit = |challenge: &mut Value| challenge["challenge"] = other(&challenge["challenge"]);
-    let ran = ask(&site, &provider, Message::Challenge, edit);
-    nothing_is_accepted(&site, &ran, "challenge");
+    for message in [Message::Challenge, Message::Next] {
+        let ran = ask(&site, &provider, message, edit);
+        nothing_is_accepted(&site, &ran, "challenge");
+    }
     assert_eq!(site.released(), 0);
 }
 

@@ -69,7 +69,7 @@ impl<'a> Guest<'a> {
     fn ask(mut self, stop: &AtomicBool) -> usize {
         let (mut answered, mut first) = (0, None);
         while !stop.load(Ordering::Relaxed) {
-            self.request.challenge = self.http.get::<Challenge>("/v1/challenge").challenge;
+            self.request.challenge = self.http.challenge();
             let request = self.request.clone();
             let data = request.report_data();
             let evidence = self.machine.td_quote(&TdDescription::default_guest(), data.as_bytes()).unwrap();
@@ -93,13 +93,23 @@ impl<'a> Guest<'a> {
 }
 
 /// One connection.
-struct Http(BufReader<TcpStream>);
+struct Http {
+    stream: BufReader<TcpStream>,
+    /// What came with the last answer.
+    challenge: Option<Challenge>,
+}
 
 impl Http {
     fn new(at: SocketAddr) -> Self {
         let stream = TcpStream::connect(at).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self(BufReader::new(stream))
+        Self { stream: BufReader::new(stream), challenge: None }
+    }
+
+    /// For the next order: the one that came with the last answer, or one that is asked for.
+    fn challenge(&mut self) -> Vec<u8> {
+        let known = self.challenge.take();
+        known.unwrap_or_else(|| self.get("/v1/challenge")).challenge
     }
 
     fn get<T: DeserializeOwned>(&mut self, path: &str) -> T {
@@ -117,21 +127,21 @@ impl Http {
 
     /// The body of the answer, which is a good one.
     fn exchange(&mut self, request: &[u8]) -> Vec<u8> {
-        self.0.get_mut().write_all(request).unwrap();
+        self.stream.get_mut().write_all(request).unwrap();
         let (mut status, mut length) = (String::new(), 0);
-        self.0.read_line(&mut status).unwrap();
+        self.stream.read_line(&mut status).unwrap();
         loop {
             let mut line = String::new();
-            self.0.read_line(&mut line).unwrap();
-            let line = line.trim().to_ascii_lowercase();
-            match line.strip_prefix("content-length:") {
-                Some(number) => length = number.trim().parse().unwrap(),
-                None if line.is_empty() => break,
-                None => {}
+            self.stream.read_line(&mut line).unwrap();
+            let Some((name, value)) = line.split_once(':') else { break };
+            match name.to_ascii_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap(),
+                Challenge::FIELD => self.challenge = Challenge::from_field(value.trim().as_bytes()),
+                _ => {}
             }
         }
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
+        self.stream.read_exact(&mut body).unwrap();
         assert!(status.contains(" 200 "), "{status}{}", String::from_utf8_lossy(&body));
         body
     }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::address::Socket;
-use crate::client::Core;
+use crate::client::{Core, Grant, Kept};
 use crate::connection::{Failed, PIECE, is_end};
 use crate::http::{Ask, Incoming, Reply};
 use crate::order::OrderWalk;
@@ -38,12 +38,13 @@ use crate::{Client, Error, Keys, Wanted};
 /// ```
 pub struct AsyncClient {
     core: Arc<Core>,
+    kept: Kept<AsyncRoad>,
 }
 
 impl AsyncClient {
     /// The same client. Where it has to wait, it sleeps on the runtime, however the other would have waited.
     pub fn new(client: Client) -> Self {
-        Self { core: Arc::clone(client.core()) }
+        Self { core: Arc::clone(client.core()), kept: Kept::none() }
     }
 
     /// As [`Client::request`].
@@ -59,9 +60,13 @@ impl AsyncClient {
     /// # Errors
     /// As [`Client::keys`].
     pub async fn keys(&self, wanted: &Wanted) -> Result<Keys, Error> {
-        let walk = Patient::new(OrderWalk::new(&self.core, wanted.ready()?));
-        let (_, granted) = AsyncRoad::default().go(&self.core, walk).await;
-        Ok(granted?.keys)
+        let wanted = wanted.ready()?;
+        let (mut road, left) = self.kept.take();
+        let walk = Patient::new(OrderWalk::new(&self.core, wanted, left));
+        let (_, granted) = road.go(&self.core, walk).await;
+        let Grant { keys, left, .. } = granted?;
+        self.kept.keep(road, left);
+        Ok(keys)
     }
 
     /// As [`Client::session`].

@@ -1,7 +1,7 @@
 //! The blocking face, and what both faces share.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bulla_attest::{Claims, Platform};
@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 
 use crate::address::Address;
 use crate::connection::Road;
-use crate::order::OrderWalk;
+use crate::order::{Left, OrderWalk};
 use crate::walk::Patient;
 use crate::{Error, Judge, Keys, Pin, Wanted, tls};
 
@@ -22,6 +22,27 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Client {
     core: Arc<Core>,
     wait: Box<dyn Fn(Duration) + Send + Sync>,
+    kept: Kept<Road>,
+}
+
+/// The connection of an order, and what that left for the next one; for whoever comes first.
+pub(crate) struct Kept<R>(Mutex<Option<(R, Left)>>);
+
+impl<R: Default> Kept<R> {
+    pub(crate) fn none() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// What there is, which is nobody else's from now on.
+    pub(crate) fn take(&self) -> (R, Option<Left>) {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map_or_else(Default::default, |(road, left)| (road, Some(left)))
+    }
+
+    /// A connection on which nothing is left ends.
+    pub(crate) fn keep(&self, road: R, left: Option<Left>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = left.map(|left| (road, left));
+    }
 }
 
 /// Whom to ask, and whom to believe.
@@ -45,7 +66,7 @@ impl Client {
     pub fn new(guest: Arc<dyn Tee>, address: &str, pin: Pin, judge: Judge) -> Result<Self, Error> {
         let (address, tls) = (Address::parse(address)?, tls::config());
         let core = Arc::new(Core { guest, address, pin, judge, timeout: TIMEOUT, tls });
-        Ok(Self { core, wait: Box::new(std::thread::sleep) })
+        Ok(Self { core, wait: Box::new(std::thread::sleep), kept: Kept::none() })
     }
 
     /// Lets each message with its answer take at most `timeout`; without this, 30 seconds.
@@ -99,8 +120,12 @@ impl Client {
 
     /// The whole way, in the order of the crate's documentation.
     pub(crate) fn ask(&self, wanted: &Wanted) -> Result<Grant, Error> {
-        let mut walk = Patient::new(OrderWalk::new(&self.core, wanted.ready()?));
-        Road::default().go(&self.core, &mut walk, &self.wait)
+        let wanted = wanted.ready()?;
+        let (mut road, left) = self.kept.take();
+        let mut walk = Patient::new(OrderWalk::new(&self.core, wanted, left));
+        let mut grant = road.go(&self.core, &mut walk, &self.wait)?;
+        self.kept.keep(road, grant.left.take());
+        Ok(grant)
     }
 }
 
@@ -136,6 +161,8 @@ pub(crate) struct Grant {
     /// MRENCLAVE of the provider.
     pub(crate) enclave: [u8; 32],
     pub(crate) guest: Box<TdxIdentity>,
+    /// For the next order on the same connection.
+    pub(crate) left: Option<Left>,
 }
 
 /// A quote about this guest.

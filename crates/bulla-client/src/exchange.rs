@@ -65,12 +65,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Takes the body of `GET /v1/challenge`, and a fresh one-time key.
-    pub(crate) fn new(wanted: &Wanted, provider: &Arc<Provider>, body: &[u8]) -> Result<Self, Error> {
-        let malformed = Error::Malformed("a challenge");
-        let Ok(Challenge { challenge, .. }) = serde_json::from_slice(body) else {
-            return Err(malformed);
-        };
+    /// Takes a challenge that was never used, and a fresh one-time key.
+    pub(crate) fn new(
+        wanted: &Wanted,
+        provider: &Arc<Provider>,
+        challenge: Challenge,
+    ) -> Result<Self, Error> {
         // Entropy is the one thing that making a key can lack.
         let key = HpkePrivateKey::generate(Kem::XWing).map_err(|_| Error::Entropy(EntropyFailure))?;
         let request = Request {
@@ -80,12 +80,12 @@ impl Draft {
             root_id: wanted.root_id.unwrap_or(provider.current_root),
             provider_key: provider.statement.signing_key,
             public_key: key.public_key().as_bytes().into(),
-            challenge,
+            challenge: challenge.challenge,
             instance: wanted.instance.clone(),
             keys: wanted.keys.clone(),
         };
         // Everything else was checked before.
-        request.check().map_err(|_| malformed)?;
+        request.check().map_err(|_| Error::Malformed("a challenge"))?;
         let (manifest, event_log) = (wanted.manifest.clone(), wanted.event_log.clone());
         Ok(Self { provider: Arc::clone(provider), key, request, manifest, event_log })
     }

@@ -3,6 +3,7 @@
 
 use bulla_crypto::SecretBytes;
 use bulla_protocol::BODY_MAX;
+use bulla_protocol::v1::Challenge;
 use httparse::{EMPTY_HEADER, Status};
 use zeroize::Zeroizing;
 
@@ -57,6 +58,8 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<u64>,
     /// Whether the connection ends with it.
     pub(crate) last: bool,
+    /// For the next order on this connection.
+    pub(crate) challenge: Option<Challenge>,
     pub(crate) body: SecretBytes,
 }
 
@@ -107,21 +110,25 @@ fn read_head(bytes: &[u8]) -> Result<Option<(Reply, usize, usize)>, String> {
         Ok(_) => return Err(format!("the head of its answer is longer than {HEAD_MAX} bytes")),
         Err(error) => return Err(format!("it does not speak HTTP: {error}")),
     };
-    let field = |name: &str| {
+    let value = |name: &str| {
         let field = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-        field.and_then(|field| str::from_utf8(field.value).ok()).map(str::trim)
+        field.map(|field| field.value)
     };
+    let field = |name: &str| value(name).and_then(|value| str::from_utf8(value).ok()).map(str::trim);
     let length = match field("content-length").map(str::parse::<u64>) {
         Some(Ok(length)) if length <= BODY_MAX as u64 => length as usize,
         Some(Ok(_)) => return Err(format!("its answer is longer than {BODY_MAX} bytes")),
         _ if response.code == Some(204) => 0,
         Some(Err(_)) | None => return Err("it does not say how long its answer is".into()),
     };
+    let last = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        || response.version == Some(0);
     let reply = Reply {
         status: response.code.unwrap_or_default(),
         retry_after: field("retry-after").and_then(|seconds| seconds.parse().ok()),
-        last: field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
-            || response.version == Some(0),
+        last,
+        // On another connection it is good for nothing.
+        challenge: value(Challenge::FIELD).filter(|_| !last).and_then(Challenge::from_field),
         body: SecretBytes::new(Vec::new()),
     };
     Ok(Some((reply, length, end)))
@@ -154,6 +161,31 @@ mod tests {
         assert_eq!((reply.retry_after, reply.last, reply.body.expose()), (None, false, &b""[..]));
         for end in 0..answer.len() {
             assert!(taken(&answer[..end], 99).unwrap().is_none(), "{end}");
+        }
+    }
+
+    /// A challenge is taken as the specification has it; anything else is as none, and so is one for a connection that ends.
+    #[test]
+    fn the_next_challenge_comes_with_an_answer() {
+        let next = |fields: &str| {
+            let reply = taken(&format!("HTTP/1.1 200 OK\r\n{fields}\r\ncontent-length: 0\r\n\r\n"), 99);
+            reply.unwrap().unwrap().challenge
+        };
+        let good = r#"{"challenge":"AQI=","expires_in":60}"#;
+        let wanted = Challenge { challenge: vec![1, 2], expires_in: 60 };
+        assert_eq!(next(&format!("Bulla-Challenge: {good}")), Some(wanted));
+        assert_eq!(next(&format!("bulla-challenge: {good}\r\nconnection: close")), None);
+        let long = good.replace("AQI=", &"AAAA".repeat(22));
+        for bad in [
+            "",
+            "AQI=",
+            "{}",
+            &good.replace("60", "0"),
+            &good.replace("60", "-1"),
+            &format!("{good}{good}"),
+            &long,
+        ] {
+            assert_eq!(next(&format!("bulla-challenge: {bad}")), None, "{bad}");
         }
     }
 

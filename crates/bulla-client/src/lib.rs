@@ -24,8 +24,9 @@
 //! it as on any machine.
 //!
 //! What is decided is in pure code over bytes. Two faces carry it out: [`Client`] blocks, and `AsyncClient` (feature `async`)
-//! runs on tokio. Neither judges by a clock of its own: the caller's [`Judge`] brings the time. Nothing is cached but the
-//! connection of a session.
+//! runs on tokio. Neither judges by a clock of its own: the caller's [`Judge`] brings the time. No key and no verdict is kept. What
+//! is kept is the connection of a session, and that of an order for as long as the challenge is good that came with its answer:
+//! the next order goes there in one exchange, after the statement was judged again (steps 1 and 2).
 //!
 //! ```no_run
 //! use std::sync::Arc;

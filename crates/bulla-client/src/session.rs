@@ -10,7 +10,7 @@ use bulla_tee::Identity;
 use crate::client::{Core, OwnQuote};
 use crate::connection::Road;
 use crate::exchange::{Provider, split};
-use crate::http::Ask;
+use crate::http::{Ask, Reply};
 use crate::tls::Channel;
 use crate::walk::{Patient, Step, Walk};
 use crate::{Client, Error, Keys, Wanted};
@@ -136,7 +136,8 @@ impl Walk for SessionWalk {
         }
     }
 
-    fn reply(&mut self, body: SecretBytes, channel: Option<Channel>) -> Result<Step<Keys>, Error> {
+    fn reply(&mut self, reply: Reply, channel: Option<Channel>) -> Result<Step<Keys>, Error> {
+        let body = reply.body;
         let channel = channel.ok_or(Error::SessionNeedsTls)?;
         match (std::mem::replace(&mut self.state, State::Idle), &self.established) {
             (State::Opening(opening), _) if opening.channel == channel => {

@@ -106,7 +106,7 @@ impl Tee for ProviderTee {
             let what = "bind to anything but the guest's measurement, its owner or a register policy";
             return Err(Error::Unsupported { machine: "a TDX guest with a key provider", what });
         };
-        let Grant { keys, enclave, guest } = self.ask(binding, None)?;
+        let Grant { keys, enclave, guest, .. } = self.ask(binding, None)?;
         let request = KeyRequest::TdxProvider(Box::new(ProviderRequest {
             root_id: keys.root_id,
             provider: enclave,

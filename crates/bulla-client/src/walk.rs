@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bulla_crypto::{EntropyFailure, SecretBytes, SystemRandom};
+use bulla_crypto::{EntropyFailure, SystemRandom};
 use bulla_protocol::{Code, Problem};
 
 use crate::Error;
@@ -27,6 +27,7 @@ pub(crate) enum Step<T> {
 }
 
 /// What has happened.
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub(crate) enum Event {
     /// It begins, or the time to wait is over.
     Begin,
@@ -44,17 +45,22 @@ pub(crate) trait Walk: Send + 'static {
     /// The first step, also after an interruption: what is still good is kept.
     fn begin(&mut self) -> Result<Step<Self::Done>, Error>;
 
-    /// The body of a success; the channel is that of the connection, if it has one.
-    fn reply(&mut self, body: SecretBytes, channel: Option<Channel>) -> Result<Step<Self::Done>, Error>;
+    /// A success; the channel is that of the connection, if it has one.
+    fn reply(&mut self, reply: Reply, channel: Option<Channel>) -> Result<Step<Self::Done>, Error>;
 
     /// What [`Step::Block`] was for.
     fn here(&mut self) -> Result<Step<Self::Done>, Error>;
 
-    /// Whether to begin again at once, after the provider said this: what it says is no longer good is forgotten.
+    /// Whether to begin again at once, after the provider said this: what it says is no longer good is forgotten then.
     fn forgets(&mut self, code: Code) -> bool;
 
     /// The connection is gone, and what was good on it alone.
     fn lost(&mut self) {}
+
+    /// Whether it goes on from an earlier exchange. If that comes to nothing it begins from the beginning, for the first time.
+    fn resumes(&self) -> bool {
+        false
+    }
 }
 
 /// A walk that comes back when it is told to, a few times.
@@ -79,20 +85,29 @@ impl<W: Walk> Patient<W> {
             Event::Begin => self.walk.begin(),
             Event::Here => self.walk.here(),
             Event::Closed => {
+                let spent = self.spent();
                 self.walk.lost();
-                if std::mem::replace(&mut self.again, true) { Err(Error::Closed) } else { self.walk.begin() }
+                if spent { Err(Error::Closed) } else { self.walk.begin() }
             }
-            Event::Reply(Reply { status: 200, body, .. }, channel) => self.walk.reply(body, channel),
+            Event::Reply(reply, channel) if reply.status == 200 => self.walk.reply(reply, channel),
             Event::Reply(reply, _) => self.refused(&reply),
         }
+    }
+
+    /// Whether it may not begin again; now it has.
+    fn spent(&mut self) -> bool {
+        let before = self.again;
+        self.again |= !self.walk.resumes();
+        before
     }
 
     fn refused(&mut self, reply: &Reply) -> Result<Step<W::Done>, Error> {
         let Ok(Problem { code, .. }) = serde_json::from_slice(reply.body.expose()) else {
             return Err(Error::Status(reply.status));
         };
+        let resumes = self.walk.resumes();
         if !self.again && self.walk.forgets(code) {
-            self.again = true;
+            self.again = !resumes;
             return self.walk.begin();
         }
         match reply.retry_after {
@@ -113,6 +128,8 @@ fn jittered(seconds: u64) -> Result<Duration, Error> {
 
 #[cfg(test)]
 mod tests {
+    use bulla_crypto::SecretBytes;
+
     use super::*;
 
     /// Asks once and is done; forgets stale challenges.
@@ -128,7 +145,7 @@ mod tests {
             Ok(Step::Ask(Ask::get("/")))
         }
 
-        fn reply(&mut self, _: SecretBytes, _: Option<Channel>) -> Result<Step<()>, Error> {
+        fn reply(&mut self, _: Reply, _: Option<Channel>) -> Result<Step<()>, Error> {
             Ok(Step::Done(()))
         }
 
@@ -143,7 +160,8 @@ mod tests {
 
     fn refusal(code: Code, retry_after: Option<u64>) -> Event {
         let body = SecretBytes::new(serde_json::to_vec(&Problem::from(code)).unwrap());
-        Event::Reply(Reply { status: code.http_status(), retry_after, last: false, body }, None)
+        let status = code.http_status();
+        Event::Reply(Reply { status, retry_after, last: false, challenge: None, body }, None)
     }
 
     fn wait(step: Result<Step<()>, Error>) -> Duration {

@@ -20,22 +20,13 @@ impl Provider {
         Ok(self.regime().own.proof()?.statement.clone())
     }
 
-    /// What can be told of an order without any signature (R50).
-    pub(crate) fn order_is_ours(&self, request: &Request) -> Result<(), Refusal> {
-        let regime = self.regime();
-        if &request.provider_key != regime.own.verifying_key() {
-            return Err(Refusal::new(Code::BindingMismatch, "binding.provider_key"));
-        }
-        root(&regime, &request.root_id).map(drop)
-    }
-
-    /// One v1 order, whose challenge was redeemed. The answer leaves when its release is recorded.
-    pub(crate) fn answer(&self, order: &Order) -> Result<Held<Answer>, Refusal> {
-        let (regime, request) = (self.regime(), &order.request);
-        let root = root(&regime, &request.root_id)?;
+    /// One v1 order, whose challenge was redeemed under this regime. The answer leaves when its release is recorded.
+    pub(crate) fn answer(&self, regime: &Regime, order: &Order) -> Result<Held<Answer>, Refusal> {
+        let request = &order.request;
+        let root = root(regime, &request.root_id)?;
         let to = authorize::recipient(&regime.policy, request)?;
         let proof = regime.own.proof()?;
-        let claims = evidence(&regime, &proof, order.kind, &order.evidence)?;
+        let claims = evidence(regime, &proof, order.kind, &order.evidence)?;
         let guest = authorize::guest(&claims, request)?;
         let now = regime.judge.now()?;
         authorize::usage(&regime.policy, &request.binding, &request.keys, guest, None, now)?;
@@ -45,7 +36,7 @@ impl Provider {
         let authority = &regime.policy.authority;
         let source = Source { root, authority, bound, instance: request.instance.as_deref() };
         let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
-        let ticket = self.record.release(&regime, root, Asked::order(order), &proof.statement)?;
+        let ticket = self.record.release(regime, root, Asked::order(order), &proof.statement)?;
         self.operation.metrics.released(Mode::V1, request.keys.len());
         let answer = sign::answer(&regime.own, &proof, order, sealed, *ticket.head());
         Ok(ticket.hold(answer))
@@ -80,6 +71,14 @@ impl Provider {
         self.operation.metrics.released(Mode::Legacy, 1);
         Ok(ticket.hold(legacy::response(&sealed_box, &own_quote)))
     }
+}
+
+/// What can be told of an order without any signature (R50).
+pub(crate) fn order_is_ours(regime: &Regime, request: &Request) -> Result<(), Refusal> {
+    if &request.provider_key != regime.own.verifying_key() {
+        return Err(Refusal::new(Code::BindingMismatch, "binding.provider_key"));
+    }
+    root(regime, &request.root_id).map(drop)
 }
 
 /// Steps `verify` and `colocate`, for each kind of evidence.

@@ -108,10 +108,17 @@ fn routes_agree() {
         let schema = |at: &str| document["paths"][&path][&method].pointer(at).cloned();
         let (method, body) = (method.to_uppercase(), if method == "post" { "{}" } else { "" });
         let head = format!("{method} {path} HTTP/1.1\r\nhost: p\r\ncontent-length: {}\r\n\r\n", body.len());
-        let (status, media, body) = Http::new(running.http).raw(&head, body.as_bytes());
+        let mut http = Http::new(running.http);
+        let (status, media, body) = http.raw(&head, body.as_bytes());
         match status {
             204 => assert!(schema("/responses/204").is_some(), "{path}"),
             200 => {
+                let next = schema("/responses/200/headers/Bulla-Challenge");
+                let sent = http.next_challenge().map(|challenge| json_of(&challenge));
+                assert_eq!(next.is_some(), sent.is_some(), "{path}");
+                let header = "/components/headers/Next/content/application~1json/schema";
+                let header = document.pointer(header).unwrap();
+                assert!(sent.is_none_or(|sent| fits(&document, header, &sent)), "{path}");
                 let schema = schema("/responses/200/content/application~1json/schema").expect(&path);
                 assert!(fits(&document, &schema, &serde_json::from_slice(&body).unwrap()), "{path}");
             }
@@ -283,6 +290,8 @@ fn descriptions_and_answers_agree() {
     let order = client.order(&site.machine(), &TdDescription::default_guest());
     let answer = client.send(&order).unwrap();
     let document = document();
+    let next = "/paths/~1v1~1keys/post/responses/200/headers/Bulla-Challenge";
+    assert!(document.pointer(next).is_some() && client.http.next_challenge().is_some());
     let sent =
         |name: &str, value: &Value| assert!(fits(&document, &reference(name), value), "{name} {value}");
     sent("Answer", &json_of(&answer));

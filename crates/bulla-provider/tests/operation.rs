@@ -15,6 +15,7 @@ use std::time::Duration;
 use bulla_attest::collateral::Bundle;
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
 use bulla_crypto::SigningKey;
+use bulla_protocol::v1::Challenge;
 use bulla_protocol::{Code, Descriptor, DocumentRole, Signed};
 use bulla_provider::{
     CollateralSettings, Command, CommandDocument, Listeners, Provider, Settings, Supervisor,
@@ -23,7 +24,7 @@ use bulla_sim::TdDescription;
 use bulla_tee::{EvidenceKind, ReportData};
 use serde_json::{Value, json};
 
-use support::{Http, LegacyGuest, Running, Site, Source, honest, v1_key};
+use support::{Client, Http, LegacyGuest, Running, Site, Source, honest, v1_key};
 
 /// The operator's end of the admin socket.
 struct Operator<'a>(&'a Site);
@@ -441,9 +442,21 @@ fn r83_a_reload_never_lowers_anything() {
     assert_eq!(v1_key(&machine, &guest(1), running.http).unwrap(), before);
     assert_eq!(operator.metric("bulla_provider_reloads_total{outcome=\"refused\"}"), 9.0);
 
+    // An order is answered under the statement that stood when its challenge was given, or not at all.
+    let [mut asked, mut told] = [(); 2].map(|()| Client::new(running.http));
+    let order = told.order(&machine, &guest(1));
+    told.send(&order).unwrap();
+    told.request.challenge = told.http.next_challenge().unwrap().challenge;
     sign(&path, &key, &next("version = 8").replace("[legacy]\n", ""));
     assert_eq!(operator.post("/reload", &Value::Null), (200, json!({ "changed": true })));
     assert_eq!((policy(), operator.states()), ((8, 1), vec![]));
+    for client in [&mut asked, &mut told] {
+        let order = client.order(&machine, &guest(1));
+        assert_eq!(client.send(&order).unwrap_err(), Code::StaleChallenge);
+        client.request.challenge = client.http.get::<Challenge>("/v1/challenge").unwrap().challenge;
+        let order = client.order(&machine, &guest(1));
+        client.send(&order).unwrap();
+    }
     assert_eq!(v1_key(&machine, &guest(1), running.http).unwrap(), before, "a reload changes no key");
     let refused = LegacyGuest::new(&machine, &guest(0)).key(running.legacy).is_none();
     assert!(refused && legacy != [0; 32], "and what the policy no longer allows is over");

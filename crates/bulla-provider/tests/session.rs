@@ -242,11 +242,11 @@ fn r42_a_relay_gets_no_session_from_the_provider() {
     let site = Site::new();
     let running = site.start();
     let relay = Relay::new(running.https, |_, _, _| None);
-    let client = client_at(&site, &running, &format!("https://{}", relay.address));
+    let client = || client_at(&site, &running, &format!("https://{}", relay.address));
     // What is encrypted to the guest by itself goes through a relay as through any network.
-    assert!(client.keys(&disk()).is_ok());
+    assert!(client().keys(&disk()).is_ok());
     let before = releases(&site);
-    let error = client.session().unwrap().keys(&disk()).err().unwrap();
+    let error = client().session().unwrap().keys(&disk()).err().unwrap();
     assert!(matches!(error, Error::Refused(Code::BindingMismatch)), "{error}");
     assert_eq!((relay.count("POST /v1/session "), relay.count("POST /v1/session/keys")), (1, 0));
     assert_eq!(releases(&site), before);

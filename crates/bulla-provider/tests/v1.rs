@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::collections::HashSet;
+
 use bulla_crypto::{HpkePrivateKey, Info, Kem, Role, RoleHash, hkdf};
 use bulla_protocol::v1::{Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Statement};
 use bulla_protocol::{BODY_MAX, Code, QUOTE_MAX};
@@ -102,7 +104,7 @@ fn every_register_of_the_guest_changes_its_key() {
     ] {
         keys.push(v1_key(&site.machine(), &td, running.http).unwrap());
     }
-    let unique: std::collections::HashSet<_> = keys.iter().collect();
+    let unique: HashSet<_> = keys.iter().collect();
     assert_eq!(unique.len(), 9);
 }
 
@@ -227,6 +229,39 @@ fn a_challenge_is_used_once_where_it_was_given() {
     let running = site.start();
     assert_eq!(Client::new(running.http).send(&order).unwrap_err(), Code::StaleChallenge);
     healthy(&site, &running);
+}
+
+/// R38, B18: a challenge that comes with an answer is one like any other: once, on its connection. So each further order of a
+/// guest is one exchange.
+#[test]
+fn the_next_challenge_comes_with_an_answer() {
+    let site = Site::new();
+    let running = site.start();
+    let mut client = Client::new(running.http);
+    let _: Statement = client.http.get("/v1/provider").unwrap();
+    let (mut next, mut seen) = (client.http.next_challenge(), HashSet::new());
+    let mut last = None;
+    for _ in 0..4 {
+        let Challenge { challenge, expires_in } = next.take().expect("a challenge");
+        assert_eq!((expires_in, seen.insert(challenge.clone())), (60, true));
+        client.request.challenge = challenge;
+        let order = client.order(&site.machine(), &default());
+        assert_eq!(Client::new(running.http).send(&order).unwrap_err(), Code::StaleChallenge);
+        let answer = client.send(&order).unwrap();
+        next = client.http.next_challenge();
+        assert!(client.open(&order, &answer).is_some());
+        last = Some(order);
+    }
+    assert_eq!(client.send(&last.unwrap()).unwrap_err(), Code::StaleChallenge);
+    assert_eq!((audit_cause(&site).as_str(), client.http.next_challenge()), ("challenge.used", None));
+    // Whoever was refused has what it had, and nothing else comes with one.
+    client.request.challenge = next.unwrap().challenge;
+    let order = client.order(&site.machine(), &default());
+    client.send(&order).unwrap();
+    for path in ["/v1/challenge", "/health/ready", "/v1/none"] {
+        client.http.raw(&format!("GET {path} HTTP/1.1\r\nhost: provider\r\n\r\n"), b"");
+        assert_eq!(client.http.next_challenge(), None, "{path}");
+    }
 }
 
 /// R40: a request names the provider that its guest verified; one of an earlier run is not this one.

@@ -2,7 +2,7 @@
 //! refuses in these tests is the client.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bulla_crypto::{HpkePublicKey, HpkeSealed, Info, Kem, SigningKey, SystemRandom, hkdf, sha256};
 use bulla_protocol::Code;
@@ -34,6 +34,10 @@ pub(crate) struct Provider {
     pub(crate) strict_challenges: bool,
     /// How many connections, from the first, are closed after the challenge.
     pub(crate) close_after_challenge: usize,
+    /// For how many seconds the challenges are good that it gives with statements and answers; `None` for none.
+    pub(crate) offers: Option<u32>,
+    /// The challenges of all orders that came.
+    pub(crate) seen: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Added to the length of every key.
     pub(crate) longer: usize,
     /// Encrypts under another transcript.
@@ -68,6 +72,8 @@ impl Provider {
             challenges: Mutex::new(HashMap::new()),
             strict_challenges: true,
             close_after_challenge: 0,
+            offers: None,
+            seen: Arc::default(),
             longer: 0,
             other_transcript: false,
             forger: None,
@@ -86,11 +92,9 @@ impl Provider {
 
     pub(crate) fn reply(&self, call: &Call) -> Result<Reply, Code> {
         match call.line.as_str() {
-            "GET /v1/provider" => Ok(self.out(Message::Statement, &self.statement)),
+            "GET /v1/provider" => Ok(self.offering(call, self.out(Message::Statement, &self.statement))),
             "GET /v1/challenge" => {
-                let challenge = SystemRandom.array::<48>().unwrap().to_vec();
-                self.challenges.lock().unwrap().insert(challenge.clone(), call.connection);
-                let reply = self.out(Message::Challenge, &Challenge { challenge, expires_in: 60 });
+                let reply = self.out(Message::Challenge, &self.challenge(call, 60));
                 match reply {
                     Reply::Json(body) if call.connection < self.close_after_challenge => {
                         Ok(Reply::JsonThenClose(body))
@@ -100,13 +104,32 @@ impl Provider {
             }
             "POST /v1/keys" => {
                 let order: Order = self.taken(Message::Order, &call.body)?;
+                self.seen.lock().unwrap().push(order.request.challenge.clone());
                 let given = self.challenges.lock().unwrap().remove(&order.request.challenge);
                 if self.strict_challenges && given != Some(call.connection) {
                     return Err(Code::StaleChallenge);
                 }
-                Ok(self.out(Message::Answer, &self.answer(&order)?))
+                Ok(self.offering(call, self.out(Message::Answer, &self.answer(&order)?)))
             }
             _ => Err(Code::NotFound),
+        }
+    }
+
+    fn challenge(&self, call: &Call, expires_in: u32) -> Challenge {
+        let challenge = SystemRandom.array::<48>().unwrap().to_vec();
+        self.challenges.lock().unwrap().insert(challenge.clone(), call.connection);
+        Challenge { challenge, expires_in }
+    }
+
+    /// With the next challenge.
+    fn offering(&self, call: &Call, reply: Reply) -> Reply {
+        match (reply, self.offers) {
+            (Reply::Json(body), Some(expires_in)) => {
+                let challenge = self.challenge(call, expires_in).to_field();
+                let line = format!("{}: {}", Challenge::FIELD, String::from_utf8(challenge).unwrap());
+                Reply::JsonWith(line, body)
+            }
+            (reply, _) => reply,
         }
     }
 

@@ -20,7 +20,9 @@ pub(crate) struct Call {
 pub(crate) enum Reply {
     /// A whole response.
     Json(Vec<u8>),
-    /// The same, and the connection is closed after it.
+    /// The same, with one more line in its head.
+    JsonWith(String, Vec<u8>),
+    /// A whole response, and the connection is closed after it.
     JsonThenClose(Vec<u8>),
     Problem(Code),
     /// Exactly these bytes, then nothing; the connection stays open until the client closes it.
@@ -75,6 +77,9 @@ fn serve(
         let reply = handler(&Call { connection, line, body });
         let sent = match &reply {
             Reply::Json(body) => writer.write_all(&response("200 OK", "application/json", body)),
+            Reply::JsonWith(line, body) => {
+                writer.write_all(&response(&format!("200 OK\r\n{line}"), "application/json", body))
+            }
             // The announcement keeps the test from depending on who is faster.
             Reply::JsonThenClose(body) => {
                 writer.write_all(&response("200 OK\r\nconnection: close", "application/json", body))

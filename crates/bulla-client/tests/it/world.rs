@@ -63,7 +63,16 @@ impl World {
     }
 
     pub(crate) fn judge_under(&self, anchor: TrustAnchor, policy: Policy) -> Judge {
-        Judge::new(anchor, Arc::clone(&self.collateral) as _, policy, || NOW)
+        self.judge_at(anchor, policy, || NOW)
+    }
+
+    pub(crate) fn judge_at(
+        &self,
+        anchor: TrustAnchor,
+        policy: Policy,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Judge {
+        Judge::new(anchor, Arc::clone(&self.collateral) as _, policy, now)
     }
 
     pub(crate) fn client_of(&self, guest: impl Tee + 'static, url: &str, pin: Pin) -> Client {

@@ -17,6 +17,10 @@ pub const SUITE_XWING: u16 = 2;
 pub const CHALLENGE_MAX: usize = 64;
 
 /// A single-use challenge. Its content is the provider's business.
+///
+/// It is the answer to `GET /v1/challenge`, and stands in the field [`Challenge::FIELD`] of the answers that an order can follow,
+/// so that one exchange is enough for each order on a connection. Nobody signs either: a challenge that was exchanged on the way
+/// costs its order, as a message does that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Challenge {
@@ -25,6 +29,22 @@ pub struct Challenge {
     pub challenge: Vec<u8>,
     /// How long it may be used, in seconds.
     pub expires_in: u32,
+}
+
+impl Challenge {
+    /// The name of the HTTP field in which the next challenge comes with an answer.
+    pub const FIELD: &str = "bulla-challenge";
+
+    /// The value of the field: the same JSON, on one line.
+    pub fn to_field(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and base64 are JSON")
+    }
+
+    /// What a field says. `None` for one that is nothing to build an order on; whoever has none asks for one.
+    pub fn from_field(value: &[u8]) -> Option<Self> {
+        let challenge: Self = serde_json::from_slice(value).ok()?;
+        (challenge.challenge.len() <= CHALLENGE_MAX && challenge.expires_in > 0).then_some(challenge)
+    }
 }
 
 /// Everything that selects the wanted keys and says where they go. All of it is covered by the guest's report data.

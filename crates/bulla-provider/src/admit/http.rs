@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Extension, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -27,9 +27,11 @@ use super::Service;
 use super::places::{ARRIVAL, Body, PIECE, Seat, WRITING};
 use super::session::{self, Attested};
 use crate::admin::{live, ready};
+use crate::answer::order_is_ours;
 use crate::audit::Mode;
 use crate::record::Subject;
 use crate::refusal::Refusal;
+use crate::regime::Regime;
 use crate::work::Quoting;
 
 /// The most that a request's head may have, in bytes, and what hyper may buffer for a connection.
@@ -86,28 +88,48 @@ pub(super) type Here = State<Arc<Service>>;
 pub(super) type Seated = Extension<Arc<Seat>>;
 
 async fn statement(State(service): Here, Extension(seat): Seated) -> Response {
+    // Of before the statement: should another follow meanwhile, the challenge is for neither.
+    let regime = service.provider.regime().number;
     let asked = service.walk(Quoting::Seldom, |provider| provider.statement());
-    respond::<Statement>(&service, &seat, &Mode::V1.into(), asked).await
+    let response = respond::<Statement>(&service, &seat, &Mode::V1.into(), asked).await;
+    with_challenge(&service, &seat, regime, response)
 }
 
 async fn challenge(State(service): Here, Extension(seat): Seated) -> Response {
-    let issued = async {
-        let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(service.provider.challenges.issue(&mut ledger, Instant::now()))
-    };
+    let issued = async { Ok(issue(&service, &seat, service.provider.regime().number)) };
     respond::<Challenge>(&service, &seat, &Mode::V1.into(), issued).await
 }
 
 async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
-    let order = match order(&service, &seat, body).await {
+    let (regime, order) = match order(&service, &seat, body).await {
         Ok(order) => order,
         Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let subject = Subject::order(&order);
+    let (subject, number) = (Subject::order(&order), regime.number);
     let answered = async {
-        service.walk(Quoting::Seldom, move |provider| provider.answer(&order)).await?.released().await
+        service
+            .walk(Quoting::Seldom, move |provider| provider.answer(&regime, &order))
+            .await?
+            .released()
+            .await
     };
-    respond::<Answer>(&service, &seat, &subject, answered).await
+    let response = respond::<Answer>(&service, &seat, &subject, answered).await;
+    with_challenge(&service, &seat, number, response)
+}
+
+fn issue(service: &Service, seat: &Seat, regime: u64) -> Challenge {
+    let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    service.provider.challenges.issue(&mut ledger, regime, Instant::now())
+}
+
+/// Adds a challenge for the next order to what was answered under a regime.
+fn with_challenge(service: &Service, seat: &Seat, regime: u64, mut response: Response) -> Response {
+    if response.status() == StatusCode::OK {
+        let challenge = issue(service, seat, regime).to_field();
+        let value = HeaderValue::from_bytes(&challenge).expect("base64 and numbers are visible ASCII");
+        response.headers_mut().insert(HeaderName::from_static(Challenge::FIELD), value);
+    }
+    response
 }
 
 async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
@@ -147,15 +169,16 @@ pub(super) async fn respond<T: serde::Serialize>(
 }
 
 /// An order that is whole, well-formed, fresh and for this provider; its evidence was not looked at (R50).
-async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<Order, Refusal> {
+async fn order(service: &Service, seat: &Seat, body: HttpBody) -> Result<(Arc<Regime>, Order), Refusal> {
     let body = received(seat, body).await?;
     let order = Order::from_json(&body.bytes)?;
+    let (regime, challenges) = (service.provider.regime(), &service.provider.challenges);
     {
         let mut ledger = seat.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        service.provider.challenges.redeem(&mut ledger, &order.request.challenge, Instant::now())?;
+        challenges.redeem(&mut ledger, regime.number, &order.request.challenge, Instant::now())?;
     }
-    service.provider.order_is_ours(&order.request)?;
-    Ok(order)
+    order_is_ours(&regime, &order.request)?;
+    Ok((regime, order))
 }
 
 /// The body, in time.

@@ -113,7 +113,7 @@ const CAUSES: &[(&str, &str, &str)] = &[
     ),
     (
         "challenge.foreign",
-        "A challenge came over another connection than it was given on, or from before a restart.",
+        "A challenge came over another connection than it was given on, or from before a restart or another policy or root.",
         AGAIN,
     ),
     ("challenge.", "The challenge is none of this provider's.", OTHER_CLIENT),

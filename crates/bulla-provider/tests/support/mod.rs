@@ -361,7 +361,7 @@ impl<S: Read + Write> Stream for S {}
 /// One HTTP connection.
 pub struct Http {
     stream: Box<dyn Stream>,
-    /// The head of the last answer, in lower case.
+    /// The head of the last answer.
     head: String,
 }
 
@@ -403,10 +403,18 @@ impl Http {
         Err(problem.code)
     }
 
-    /// A header of the last answer, by its name in lower case with the colon.
+    /// A field of the last answer's head, by its name with the colon.
     pub fn field(&self, name: &str) -> String {
-        let line = self.head.lines().find_map(|line| line.strip_prefix(name));
-        line.map(|value| value.trim().to_owned()).unwrap_or_default()
+        let line = |line: &str| {
+            let (found, value) = line.split_at_checked(name.len())?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
+        };
+        self.head.lines().find_map(line).unwrap_or_default()
+    }
+
+    /// The challenge that came with the last answer.
+    pub fn next_challenge(&self) -> Option<Challenge> {
+        Challenge::from_field(self.field(&format!("{}:", Challenge::FIELD)).as_bytes())
     }
 
     /// Status, media type and body.
@@ -419,7 +427,7 @@ impl Http {
             self.stream.read_exact(&mut byte).unwrap();
             head.push(byte[0]);
         }
-        self.head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        self.head = String::from_utf8(head).unwrap();
         let mut body = vec![0; self.field("content-length:").parse().unwrap_or(0)];
         self.stream.read_exact(&mut body).unwrap();
         let media = self.field("content-type:");
