@@ -60,15 +60,19 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         }
         #[cfg(not(feature = "tpm"))]
         "tpm" => Err(Failure::usage("this program was built without TPMs: build it with the feature `tpm`")),
-        "tdx" if parameter.is_empty() => {
+        "tdx" if ["", NATIVE].contains(&parameter) => {
             let guest = TdxGuest::new(Processor::Real, Path::new("/"));
             guest.tdx_identity()?;
-            Ok(Machine { tee: Arc::new(guest), judge: None })
+            let native = parameter == NATIVE;
+            let tee = if native { guest.with_native_keys(Box::new(SystemRandom))? } else { guest };
+            Ok(Machine { tee: Arc::new(tee), judge: None })
         }
         #[cfg(feature = "sim")]
         "sim" => simulated::enclave(parameter),
         #[cfg(feature = "sim")]
         "sim-td" => simulated::guest(parameter),
+        #[cfg(feature = "sim")]
+        "sim-td-native" => simulated::native_guest(parameter),
         _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
     }
 }
@@ -86,11 +90,13 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
     match machine {
-        "sgx" | "sgx:key-file" | "occlum" | "tdx" => Ok(judge(None)),
+        "sgx" | "sgx:key-file" | "occlum" | "tdx" | "tdx:native" => Ok(judge(None)),
         machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
 
+/// The parameter of `tdx` that asks for the keys of the TDX module itself.
+const NATIVE: &str = "native";
 /// The parameter of `sgx` that asks for Gramine's key file.
 const KEY_FILE: &str = "key-file";
 const KEY_FILE_LOSES: &str = "keys are those of Gramine's key file: an update of the microcode, or another feature of the processor, ends them \
@@ -117,9 +123,9 @@ const BACKENDS: &[&str] = &[
 ];
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx, tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx or tpm[:TCTI]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native] or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {
@@ -129,7 +135,7 @@ pub(crate) fn now() -> u64 {
 #[cfg(feature = "sim")]
 mod simulated {
     use bulla_attest::{Collateral, CollateralId, Error, TeeKind};
-    use bulla_sim::{EnclaveIdentity, TeeType};
+    use bulla_sim::{EnclaveIdentity, SealingKeys, SimulatedGuest, TeeType};
 
     use super::*;
     use crate::command::sim;
@@ -143,10 +149,21 @@ mod simulated {
 
     /// `DIR[,TDFILE]`: a TDX guest of the simulated machine.
     pub(super) fn guest(parameter: &str) -> Result<Machine, Failure> {
+        let (guest, machine) = started(parameter)?;
+        Ok(Machine { tee: Arc::new(guest), judge: Some(judge(machine)?) })
+    }
+
+    /// The same, with the sealing keys of its TDX module.
+    pub(super) fn native_guest(parameter: &str) -> Result<Machine, Failure> {
+        let (guest, machine) = started(parameter)?;
+        let guest = guest.with_native_keys(SealingKeys::AsInSource)?;
+        Ok(Machine { tee: Arc::new(guest), judge: Some(judge(machine)?) })
+    }
+
+    fn started(parameter: &str) -> Result<(SimulatedGuest, bulla_sim::Machine), Failure> {
         let (dir, td) = parameter.split_once(',').unwrap_or((parameter, "default"));
         let machine = bulla_sim::Machine::open(dir)?;
-        let tee = Arc::new(machine.guest(sim::guest(td)?)?);
-        Ok(Machine { tee, judge: Some(judge(machine)?) })
+        Ok((machine.guest(sim::guest(td)?)?, machine))
     }
 
     fn judge(machine: bulla_sim::Machine) -> Result<Judge, Failure> {

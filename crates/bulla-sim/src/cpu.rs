@@ -212,7 +212,7 @@ impl Cpu {
 
 /// Whether a processor at `current` gives keys of `requested`: every live component at most the current one, and the
 /// rest equal. All zeroes is the lowest CPUSVN of any processor.
-fn reaches(current: &[u8; 16], requested: &[u8; 16]) -> bool {
+pub(crate) fn reaches(current: &[u8; 16], requested: &[u8; 16]) -> bool {
     let ((live, marker), (wanted, wanted_marker)) = (current.split_at(8), requested.split_at(8));
     *requested == [0; 16]
         || (marker == wanted_marker && wanted.iter().zip(live).all(|(want, have)| want <= have))

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bulla_crypto::sha384;
+use bulla_crypto::{SystemRandom, sha384};
 use bulla_tee::sgx::Processor;
 use bulla_tee::tdx::{TdInfo, TdxGuest, attributes};
 use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
@@ -14,6 +14,7 @@ use zerocopy::FromZeros;
 use crate::Error;
 use crate::guest_kernel::{GuestFault, GuestKernel};
 use crate::hexadecimal::Hex;
+use crate::key_get::SealingKeys;
 use crate::mount::Mount;
 
 /// The registers of a TDX guest.
@@ -158,8 +159,8 @@ impl TdDescription {
 }
 
 /// The shipped TDX backend in a guest of a simulated machine: its device, its reports in configfs and its registers in sysfs
-/// are pseudo-files of a simulated kernel. It has quotes and no key of its own, as with TDX 1.5. Evidence is tagged as
-/// simulated (R110).
+/// are pseudo-files of a simulated kernel. It has quotes and no key of its own, as under mainline kernels, until it is
+/// [given some](Self::with_native_keys). Requests and evidence are tagged as simulated (R110).
 ///
 /// ```
 /// use bulla_sim::{Machine, TdDescription};
@@ -187,6 +188,22 @@ impl SimulatedGuest {
         Ok(Self { guest: TdxGuest::new(Processor::Simulated, &root), kernel, root, _mount: mount })
     }
 
+    /// The same guest, whose kernel and TDX module give it sealing keys in that way, and whose backend uses them.
+    ///
+    /// # Errors
+    /// As [`TdxGuest::with_native_keys`].
+    pub fn with_native_keys(mut self, keys: SealingKeys) -> Result<Self, bulla_tee::Error> {
+        self.kernel.set_sealing_keys(keys);
+        let guest = TdxGuest::new(Processor::Simulated, &self.root);
+        self.guest = guest.with_native_keys(Box::new(SystemRandom))?;
+        Ok(self)
+    }
+
+    /// From now on, its kernel and TDX module give it sealing keys in that way.
+    pub fn set_sealing_keys(&self, keys: SealingKeys) {
+        self.kernel.set_sealing_keys(keys);
+    }
+
     /// The backend, for what only a TDX guest has.
     pub fn tdx(&self) -> &TdxGuest {
         &self.guest
@@ -209,10 +226,14 @@ impl Tee for SimulatedGuest {
     }
 
     fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), bulla_tee::Error> {
-        self.guest.bind(policy)
+        let (request, key) = self.guest.bind(policy)?;
+        Ok((KeyRequest::Simulated(Box::new(request)), key))
     }
 
     fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, bulla_tee::Error> {
+        let KeyRequest::Simulated(request) = request else {
+            return Err(bulla_tee::Error::WrongBackend { wanted: request.kind(), found: "sim" });
+        };
         self.guest.derive(request)
     }
 

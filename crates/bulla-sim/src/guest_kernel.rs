@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulla_crypto::sha384;
-use zerocopy::IntoBytes;
+use bulla_tee::tdx::TdKeyRequest;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::TdDescription;
 use crate::cpu::Cpu;
+use crate::key_get::{self, SealingKeys};
 use crate::memory::Memory;
 use crate::pseudo::{Errno, Handle, Node, Tree, node_among};
 use crate::quoting::Quoting;
@@ -19,6 +21,8 @@ use crate::reports::{self, Moment, Output, Provider, Reports, Request};
 const DEVICE: &str = "dev/tdx_guest";
 /// TDX_CMD_GET_REPORT0: _IOWR('T', 1, 64 bytes of report data and a TDREPORT).
 const GET_REPORT: u32 = 0xC440_5401;
+/// TDX_CMD_KEY_GET of kernels that have it: _IOWR('T', 5, a TDKEYREQUEST, 32 bytes for the key and a status).
+const GET_KEY: u32 = 0xC0A8_5405;
 const REGISTERS: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
 const REGISTER_NAMES: [&str; 8] = [
     "mrconfigid",
@@ -63,6 +67,12 @@ pub enum GuestFault {
     OtherReader,
     /// A register stays as it is when it is extended.
     ExtendIgnored,
+    /// A sealing key is asked for while a register is being extended.
+    KeyBusy,
+    /// The module ends with a status that nobody knows.
+    KeyFails,
+    /// The sealing key is all zero.
+    KeyZero,
 }
 
 pub(crate) struct GuestKernel {
@@ -74,6 +84,7 @@ pub(crate) struct GuestKernel {
 
 struct State {
     td: TdDescription,
+    keys: SealingKeys,
     faults: Vec<GuestFault>,
 }
 
@@ -83,12 +94,16 @@ impl GuestKernel {
             cpu,
             quoting,
             reports: Reports::default(),
-            state: Mutex::new(State { td, faults: Vec::new() }),
+            state: Mutex::new(State { td, keys: SealingKeys::default(), faults: Vec::new() }),
         }
     }
 
     pub(crate) fn fail(&self, fault: GuestFault) {
         self.state().faults.push(fault);
+    }
+
+    pub(crate) fn set_sealing_keys(&self, keys: SealingKeys) {
+        self.state().keys = keys;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,6 +138,25 @@ impl GuestKernel {
             bytes.rotate_left(8);
         }
         Ok(bytes)
+    }
+
+    /// TDX_CMD_KEY_GET: the key, or the status that the TDCALL ended with; neither where there is no such command.
+    fn key(&self, request: &TdKeyRequest) -> Option<Result<[u8; 32], u64>> {
+        let (how, td) = {
+            let state = self.state();
+            (state.keys, state.td.td_info())
+        };
+        if how == SealingKeys::NoCommand {
+            return None;
+        }
+        if self.fails(GuestFault::KeyBusy) {
+            return Some(Err(key_get::BUSY));
+        }
+        if self.fails(GuestFault::KeyFails) {
+            return Some(Err(0x4000_0001_0000_0000));
+        }
+        let key = self.cpu.key_get(how, &td, request);
+        Some(if self.fails(GuestFault::KeyZero) { key.map(|_| [0; 32]) } else { key })
     }
 
     fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, Errno> {
@@ -231,13 +265,28 @@ struct Device(Arc<GuestKernel>);
 
 impl Handle for Device {
     fn ioctl(&mut self, command: u32, argument: &mut [u8], _: &Memory) -> Result<(), Errno> {
-        if command != GET_REPORT {
-            return Err(Errno::ENOTTY);
+        match command {
+            GET_REPORT => {
+                let (data, report) = argument.split_first_chunk_mut::<64>().ok_or(Errno::EFAULT)?;
+                let made = self.0.tdreport(data)?;
+                report.iter_mut().zip(made).for_each(|(to, from)| *to = from);
+                Ok(())
+            }
+            GET_KEY => {
+                let (request, answer) =
+                    argument.split_at_mut_checked(size_of::<TdKeyRequest>()).ok_or(Errno::EFAULT)?;
+                let request = TdKeyRequest::read_from_bytes(request).map_err(|_| Errno::EFAULT)?;
+                let (key, status) = answer.split_at_mut(32);
+                let (made, code) = match self.0.key(&request).ok_or(Errno::ENOTTY)? {
+                    Ok(made) => (Some(made), 0),
+                    Err(code) => (None, code),
+                };
+                status.copy_from_slice(&u64::to_le_bytes(code));
+                key.copy_from_slice(&made.ok_or(Errno::EIO)?);
+                Ok(())
+            }
+            _ => Err(Errno::ENOTTY),
         }
-        let (data, report) = argument.split_first_chunk_mut::<64>().ok_or(Errno::EFAULT)?;
-        let made = self.0.tdreport(data)?;
-        report.iter_mut().zip(made).for_each(|(to, from)| *to = from);
-        Ok(())
     }
 }
 

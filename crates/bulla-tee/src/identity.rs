@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::Error;
 use crate::sgx::arch::{Attributes, ReportBody};
 use crate::tpm::TpmIdentity;
 
@@ -21,6 +22,15 @@ pub fn is_simulated_chip(chip_id: &[u8; 64]) -> bool {
 /// Whether a CPUSVN or TEE_TCB_SVN carries [`SIMULATED_MARKER`].
 pub fn is_simulated(svn: &[u8; 16]) -> bool {
     svn.last_chunk() == Some(&SIMULATED_MARKER)
+}
+
+/// R15: what was sealed on a simulated processor is for one, and nothing else is.
+pub(crate) fn same_kind_of_processor(recorded: &[u8; 16], present: &[u8; 16]) -> Result<(), Error> {
+    let name = |svn| if is_simulated(svn) { "simulated" } else { "real" };
+    match (name(recorded), name(present)) {
+        (wanted, found) if wanted == found => Ok(()),
+        (wanted, found) => Err(Error::WrongBackend { wanted, found }),
+    }
 }
 
 /// Who is running, as the machine itself says.

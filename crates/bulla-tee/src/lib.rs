@@ -3,8 +3,8 @@
 //! | machine | key | evidence |
 //! |---|---|---|
 //! | SGX enclave | [`sgx::Enclave`] executes `ENCLU[EGETKEY]` itself, or by Occlum's device, or has Gramine's key file | `EREPORT`, quotes by a [`sgx::QuoteSource`] |
-//! | TDX guest | none of its own; a key provider gives it one | TDREPORTs by `/dev/tdx_guest`, quotes by configfs (`tdx::TdxGuest`) |
 //! | SEV-SNP guest | its security processor derives it from a secret of the chip (`snp::SnpGuest`) | reports, and the host's certificates for them |
+//! | TDX guest | a key provider gives it one, or its TDX module (TDG.MR.KEY.GET) where that is asked for | TDREPORTs by `/dev/tdx_guest`, quotes by configfs (`tdx::TdxGuest`) |
 //! | TPM 2.0 | a random one that the TPM seals under its registers ([`tpm`]) | quotes |
 //!
 //! A machine answers three questions: who am I ([`Tee::identity`]), derive a key bound to me ([`Tee::bind`],

@@ -27,6 +27,8 @@ pub enum Doubt {
     Cpusvn,
     /// The request was made at another TCB than the present one, and how far the machine's would fall is not known.
     Tcb,
+    /// The request was made under another TDX module, and which of the two is the newer one is the processor's to say.
+    TdxModule,
     /// What runs would have other ATTRIBUTES, and which of them enter a key is for the key provider of a guest to say, and for
     /// the manifest of an enclave that has its key from Gramine.
     Attributes,
@@ -224,6 +226,7 @@ impl Doubt {
             Self::MachineKeys => "machine keys",
             Self::Cpusvn => "CPUSVN",
             Self::Tcb => "TCB",
+            Self::TdxModule => "TEE_TCB_SVN",
             Self::Attributes => "ATTRIBUTES",
             Self::Entitlement => "entitlement",
             Self::Approval => "approval",
@@ -244,6 +247,9 @@ impl fmt::Display for Doubt {
             }
             Self::Approval => "the TPM's registers are in no recorded state: it takes an approval of the authority",
             Self::Tcb => "it opens as long as the machine's TCB does not fall below that of the sealing",
+            Self::TdxModule => {
+                "it was sealed under another TDX module, and only the processor can say which of the two is newer"
+            }
             Self::Cpusvn => {
                 "it was sealed at another CPUSVN, and only the processor can say which of the two is higher"
             }

@@ -7,6 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::outlook::Version;
 use crate::sgx::{KeyFileRequest, SgxRequest};
 use crate::snp::SnpRequest;
+use crate::tdx::NativeRequest;
 use crate::tpm::PcrSet;
 use crate::{Doubt, Error, Identity, Outlook, PcrPolicy, PlatformState, Policy, ProviderRequest, TpmRequest};
 
@@ -25,6 +26,8 @@ pub enum KeyRequest {
     TdxProvider(Box<ProviderRequest>),
     /// The security processor of a SEV-SNP guest derives a key.
     Snp(Box<SnpRequest>),
+    /// TDG.MR.KEY.GET in a TDX guest.
+    TdxNative(Box<NativeRequest>),
     /// A TPM unseals a key.
     Tpm(Box<TpmRequest>),
     /// Any of the others, of a simulated machine. It never nests.
@@ -35,6 +38,9 @@ impl KeyRequest {
     /// [`kind`](Self::kind) of [`KeyRequest::SgxKeyFile`].
     pub(crate) const KEY_FILE: &'static str = "sgx-key-file";
 
+    /// [`kind`](Self::kind) of [`KeyRequest::TdxNative`].
+    pub(crate) const NATIVE: &'static str = "tdx-native";
+
     /// The name of the kind, as it stands in an envelope.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -42,6 +48,7 @@ impl KeyRequest {
             Self::SgxKeyFile(_) => Self::KEY_FILE,
             Self::TdxProvider(_) => "tdx-provider",
             Self::Snp(_) => "snp",
+            Self::TdxNative(_) => Self::NATIVE,
             Self::Tpm(_) => "tpm",
             Self::Simulated(_) => "sim",
         }
@@ -54,6 +61,7 @@ impl KeyRequest {
             Self::SgxKeyFile(request) => to_cbor(request.as_ref()),
             Self::TdxProvider(request) => to_cbor(request.as_ref()),
             Self::Snp(request) => to_cbor(request.as_ref()),
+            Self::TdxNative(request) => to_cbor(request.as_ref()),
             Self::Tpm(request) => to_cbor(request.as_ref()),
             Self::Simulated(request) => {
                 to_cbor(SimulatedCbor { kind: request.kind(), body: &request.encode() })
@@ -73,6 +81,7 @@ impl KeyRequest {
             Self::KEY_FILE => Self::SgxKeyFile(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tdx-provider" => Self::TdxProvider(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "snp" => Self::Snp(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
+            Self::NATIVE => Self::TdxNative(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "tpm" => Self::Tpm(Box::new(from_cbor(bytes).ok_or_else(no_cbor)?)),
             "sim" => {
                 let inner: SimulatedCbor<'_> = from_cbor(bytes).ok_or_else(no_cbor)?;
@@ -91,6 +100,7 @@ impl KeyRequest {
             Self::SgxKeyFile(request) => request.check()?,
             Self::TdxProvider(request) => request.check()?,
             Self::Snp(request) => request.check()?,
+            Self::TdxNative(request) => request.check()?,
             Self::Tpm(request) => request.check()?,
             Self::Simulated(_) => {}
         }
@@ -101,7 +111,7 @@ impl KeyRequest {
     pub fn policy(&self) -> Policy {
         match self {
             Self::Sgx(request) => request.policy(),
-            Self::SgxKeyFile(_) => Policy::measurement(),
+            Self::SgxKeyFile(_) | Self::TdxNative(_) => Policy::measurement(),
             Self::TdxProvider(request) => Policy::guest(request.binding.clone()),
             Self::Snp(request) => request.policy(),
             Self::Tpm(request) => match request.policy() {
@@ -138,6 +148,9 @@ impl KeyRequest {
             (Self::TdxProvider(request), Identity::Tdx(guest)) => {
                 doubt(request.is_for_the_provider_to_say(guest), Doubt::Entitlement)
             }
+            (Self::TdxNative(request), Identity::Tdx(guest)) => {
+                doubt(request.is_of_another_module(guest), Doubt::TdxModule)
+            }
             (Self::SgxKeyFile(request), Identity::Sgx(enclave)) => {
                 doubt(request.is_for_the_manifest_to_say(enclave), Doubt::Attributes)
             }
@@ -157,6 +170,7 @@ impl KeyRequest {
             (Self::SgxKeyFile(request), Identity::Sgx(identity)) => request.fits(identity),
             (Self::TdxProvider(request), Identity::Tdx(identity)) => request.fits(identity),
             (Self::Snp(request), Identity::Snp(identity)) => request.fits(identity),
+            (Self::TdxNative(request), Identity::Tdx(identity)) => request.fits(identity),
             (Self::Tpm(request), Identity::Tpm(identity)) => request.fits(identity),
             (request, identity) => {
                 Err(Error::WrongBackend { wanted: request.kind(), found: identity.kind() })
@@ -169,7 +183,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => Some(request.isvsvn),
             Self::SgxKeyFile(request) => Some(request.isvsvn),
-            Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => None,
+            Self::TdxProvider(_) | Self::TdxNative(_) | Self::Snp(_) | Self::Tpm(_) => None,
             Self::Simulated(request) => request.isvsvn(),
         }
     }
@@ -188,6 +202,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => Some(&request.cpusvn),
             Self::SgxKeyFile(request) => Some(&request.cpusvn),
+            Self::TdxNative(request) => Some(&request.cpusvn),
             Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => None,
             Self::Simulated(request) => request.cpusvn(),
         }
@@ -196,7 +211,7 @@ impl KeyRequest {
     /// Whether a machine at a later CPUSVN has the key as well, by asking for it (R5).
     fn is_at_any_later_cpusvn(&self) -> bool {
         match self {
-            Self::Sgx(_) | Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => true,
+            Self::Sgx(_) | Self::TdxProvider(_) | Self::TdxNative(_) | Self::Snp(_) | Self::Tpm(_) => true,
             Self::SgxKeyFile(_) => false,
             Self::Simulated(request) => request.is_at_any_later_cpusvn(),
         }
@@ -207,6 +222,7 @@ impl KeyRequest {
         match self {
             Self::Sgx(request) => request.cpusvn = cpusvn,
             Self::SgxKeyFile(request) => request.cpusvn = cpusvn,
+            Self::TdxNative(request) => request.cpusvn = cpusvn,
             Self::TdxProvider(_) | Self::Snp(_) | Self::Tpm(_) => {}
             Self::Simulated(request) => request.set_cpusvn(cpusvn),
         }

@@ -195,9 +195,9 @@ fn outlook(request: &KeyRequest, identity: &Identity, state: PlatformState, chan
         Change::FirmwareUpdate => request.opens_under(identity, &state.after_firmware_update()),
         Change::Host => request.opens_under(identity, &state.with_other_keys()),
         Change::Identity(next) => match (request.opens_under(next, &state), identity, next.as_ref()) {
-            // The provider knows them, and the request does not record them.
+            // A provider knows them, and a request to it does not record them; it has no CPUSVN either.
             (Outlook::Opens, Identity::Tdx(present), Identity::Tdx(next))
-                if present.attributes != next.attributes =>
+                if present.attributes != next.attributes && request.cpusvn().is_none() =>
             {
                 Outlook::MayNot(Doubt::Attributes)
             }

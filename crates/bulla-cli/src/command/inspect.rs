@@ -197,6 +197,23 @@ fn machine(request: &KeyRequest) -> Machine {
             ]);
             Machine { name: "a TDX guest, through its key provider", simulated: false, selectors }
         }
+        KeyRequest::TdxNative(request) => {
+            let registers = ["RTMR0", "RTMR1", "RTMR2", "RTMR3"].into_iter().zip(request.rtmr());
+            let bound = registers.filter(|(_, value)| *value != [0; 48]);
+            let mut selectors = vec![("MRTD", hex::encode(request.mrtd).into())];
+            selectors.extend(bound.map(|(name, value)| (name, hex::encode(value).into())));
+            selectors.extend([
+                ("ATTRIBUTES", hex::encode(request.attributes.to_be_bytes()).into()),
+                ("ATTRIBUTEMASK", hex::encode(request.attributes_mask.to_be_bytes()).into()),
+                ("XFAMMASK", hex::encode(request.xfam_mask.to_be_bytes()).into()),
+                ("CPUSVN", hex::encode(request.cpusvn).into()),
+                ("TEE_TCB_SVN", hex::encode(request.tee_tcb_svn).into()),
+                ("KEYPOLICY", hex::encode(request.keypolicy.to_be_bytes()).into()),
+                ("SALT", hex::encode(request.salt).into()),
+                ("bits", request.bits.into()),
+            ]);
+            Machine { name: "a TDX guest, by its TDX module", simulated: false, selectors }
+        }
         KeyRequest::Tpm(request) => Machine {
             name: "a TPM",
             simulated: false,

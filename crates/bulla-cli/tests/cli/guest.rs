@@ -211,3 +211,33 @@ fn an_interrupt_is_a_clean_end() {
         assert_eq!(provider.end(), Some(0));
     }
 }
+
+/// Keys of the TDX module take no provider, say to what they are bound, and are for that guest on that machine.
+#[test]
+fn a_guest_with_native_keys_seals_by_itself() {
+    let bulla = Bulla::with_host();
+    bulla.run("sim new other").ok();
+    bulla.write("debug.toml", "debug = true\n");
+    bulla.write("owned.toml", format!("mrowner = \"{}\"\n", "ab".repeat(48)));
+    let native = "--machine sim-td-native:host";
+    let sealed = bulla.run_with(&format!("{native} seal --context diary"), b"dear diary").ok();
+    bulla.write("diary", &sealed);
+    let shown = bulla.run("inspect diary").text();
+    for word in ["by its TDX module", "MRTD", "RTMR3", "simulated"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let unseal =
+        |machine: &str| bulla.run_with(&format!("--machine {machine} unseal --context diary"), &sealed);
+    assert_eq!(unseal("sim-td-native:host").ok(), b"dear diary");
+    unseal("sim-td-native:other").fails(10, &["another machine"]);
+    unseal("sim-td-native:host,debug.toml").fails(10, &["ATTRIBUTES"]);
+    unseal("sim-td-native:host,owned.toml").fails(2, &["MROWNER"]);
+    unseal("sim-td:host").fails(2, &["key provider"]);
+    unseal("sim:host").fails(10, &["tdx"]);
+
+    let plan = |change: &str| bulla.run(&format!("{native} plan --after {change} diary"));
+    assert!(plan("microcode-up").text().contains("diary: yes"));
+    plan("microcode-down").fails(12, &[]);
+    bulla.run("sim microcode host up").ok();
+    assert_eq!(unseal("sim-td-native:host").ok(), b"dear diary");
+}

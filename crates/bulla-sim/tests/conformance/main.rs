@@ -49,6 +49,12 @@ const ROWS: &[Row] = &[
         cannot: snp::CANNOT,
         bench: snp::Guests::boxed,
     },
+    Row {
+        name: "TDX guest with native keys",
+        ran: "two ioctls of `/dev/tdx_guest`, configfs and sysfs, served by FUSE",
+        cannot: tdx::native::CANNOT,
+        bench: tdx::native::boxed,
+    },
 ];
 
 fn row(name: &str) -> &'static Row {
@@ -83,6 +89,14 @@ fn tdx_guest() {
 #[test]
 fn snp_guest() {
     suite::conforms(row("SEV-SNP guest"));
+}
+
+/// The module as its source has it, which is the row, and as its specification does.
+#[test]
+fn tdx_guest_with_native_keys() {
+    suite::conforms(row("TDX guest with native keys"));
+    let bench = || tdx::Guests::with_keys(bulla_sim::SealingKeys::AsSpecified);
+    suite::conforms(&Row { bench, ..*row("TDX guest with native keys") });
 }
 
 /// A row that says less than its backend can is wrong too.

@@ -1,10 +1,12 @@
 //! A TDX guest, without its key provider.
 
-use bulla_sim::{Machine, Step, TdDescription};
+use bulla_sim::{Machine, SealingKeys, Step, TdDescription};
 use bulla_tee::Tee;
 use tempfile::TempDir;
 
 use crate::suite::{Bench, Capability, Change};
+
+pub mod native;
 
 const CODE: &str = "machine.unsupported";
 const NO_KEY: &str = "it has no key of its own, and a key provider gives it one";
@@ -28,13 +30,22 @@ pub struct Guests {
     folders: [TempDir; 2],
     machine: usize,
     td: TdDescription,
+    keys: Option<SealingKeys>,
 }
 
 impl Guests {
     pub fn boxed() -> Box<dyn Bench> {
+        Self::bench(None)
+    }
+
+    pub fn with_keys(keys: SealingKeys) -> Box<dyn Bench> {
+        Self::bench(Some(keys))
+    }
+
+    fn bench(keys: Option<SealingKeys>) -> Box<dyn Bench> {
         let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
         folders.iter().for_each(|folder| drop(Machine::create(folder.path()).unwrap()));
-        Box::new(Self { folders, machine: 0, td: TdDescription::default_guest() })
+        Box::new(Self { folders, machine: 0, td: TdDescription::default_guest(), keys })
     }
 
     fn machine(&self) -> Machine {
@@ -44,7 +55,11 @@ impl Guests {
 
 impl Bench for Guests {
     fn start(&self) -> Box<dyn Tee> {
-        Box::new(self.machine().guest(self.td.clone()).unwrap())
+        let guest = self.machine().guest(self.td.clone()).unwrap();
+        match self.keys {
+            None => Box::new(guest),
+            Some(keys) => Box::new(guest.with_native_keys(keys).unwrap()),
+        }
     }
 
     fn change(&mut self, change: Change) {

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 
 use super::arch::{Attributes, flags};
-use super::request::same_kind_of_processor;
+use crate::identity::same_kind_of_processor;
 use crate::{Error, Mismatch, Policy, SgxIdentity};
 
 /// What always enters a key (R3).

@@ -7,8 +7,9 @@ use super::arch::{
     Attributes, KEYNAME_SEAL, KEYPOLICY_CONFIGID, KEYPOLICY_ISVEXTPRODID, KEYPOLICY_ISVFAMILYID,
     KEYPOLICY_KSS, KEYPOLICY_MRENCLAVE, KEYPOLICY_MRSIGNER, Keyrequest, flags,
 };
+use crate::identity::same_kind_of_processor;
 use crate::policy::{KEYPOLICY_REGISTERS, is_label};
-use crate::{Error, Mismatch, Policy, SgxIdentity, SignerPolicy, is_simulated};
+use crate::{Error, Mismatch, Policy, SgxIdentity, SignerPolicy};
 
 /// Flags that enter every key: INIT and DEBUG (R3), and bits that are reserved today. The value is that of Intel's SDK.
 const FLAGS_MASK: u64 = 0xFF00_0000_0000_000B;
@@ -237,15 +238,6 @@ impl SgxRequest {
             misc_mask: self.misc_mask,
             ..Keyrequest::new_zeroed()
         }
-    }
-}
-
-/// R15: what was sealed on a simulated processor is for one, and nothing else is.
-pub(super) fn same_kind_of_processor(recorded: &[u8; 16], present: &[u8; 16]) -> Result<(), Error> {
-    let name = |cpusvn| if is_simulated(cpusvn) { "simulated" } else { "real" };
-    match (name(recorded), name(present)) {
-        (wanted, found) if wanted == found => Ok(()),
-        (wanted, found) => Err(Error::WrongBackend { wanted, found }),
     }
 }
 

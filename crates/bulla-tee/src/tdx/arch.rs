@@ -2,7 +2,7 @@
 //!
 //! Integers are little-endian. The layouts are asserted at compile time at the end of this file.
 
-use zerocopy::little_endian::U64;
+use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::sgx::arch::ReportMac;
@@ -79,6 +79,45 @@ pub struct TdReport {
     pub td_info: TdInfo,
 }
 
+/// KEYPOLICY: include MRTD.
+pub const KEYPOLICY_MRTD: u64 = 1 << 0;
+/// KEYPOLICY: include RTMR0; the bits of the others follow.
+pub const KEYPOLICY_RTMR0: u64 = 1 << 32;
+
+/// TDKEYREQUEST, 128 bytes: the operand of TDG.MR.KEY.GET.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TdKeyRequest {
+    /// 0: a sealing key.
+    pub keyname: U16,
+    /// Of the caller's choice.
+    pub sw_keyname: u8,
+    /// In the module's source a bitmap (bit 0: 128 bits), in revision 0.7 of the specification a number (1: 256 bits).
+    pub keysize: u8,
+    /// Zero.
+    pub reserved1: [u8; 4],
+    /// Which registers enter the key.
+    pub keypolicy: U64,
+    /// Which ATTRIBUTES enter the key.
+    pub attributes_mask: U64,
+    /// Which bits of XFAM enter the key.
+    pub xfam_mask: U64,
+    /// At most the current one.
+    pub cpusvn: [u8; 16],
+    /// At most the current one.
+    pub tee_tcb_svn: [u8; 16],
+    /// Of signed guests.
+    pub isvsvn: U16,
+    /// Of signed guests.
+    pub mrconfigsvn: U16,
+    /// Of signed guests.
+    pub mrownerconfigsvn: U16,
+    /// Of the caller's choice.
+    pub salt: [u8; 32],
+    /// Zero.
+    pub reserved2: [u8; 26],
+}
+
 /// The header of a DCAP quote, 48 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -140,6 +179,14 @@ const _: () = {
     assert!(offset_of!(TdInfo, mrconfigid) == 64 && offset_of!(TdInfo, mrowner) == 112);
     assert!(offset_of!(TdInfo, mrownerconfig) == 160 && offset_of!(TdInfo, rtmr) == 208);
     assert!(offset_of!(TdInfo, servtd_hash) == 400);
+
+    assert!(size_of::<TdKeyRequest>() == 128);
+    assert!(offset_of!(TdKeyRequest, sw_keyname) == 2 && offset_of!(TdKeyRequest, keysize) == 3);
+    assert!(offset_of!(TdKeyRequest, keypolicy) == 8 && offset_of!(TdKeyRequest, attributes_mask) == 16);
+    assert!(offset_of!(TdKeyRequest, xfam_mask) == 24 && offset_of!(TdKeyRequest, cpusvn) == 32);
+    assert!(offset_of!(TdKeyRequest, tee_tcb_svn) == 48 && offset_of!(TdKeyRequest, isvsvn) == 64);
+    assert!(offset_of!(TdKeyRequest, mrconfigsvn) == 66 && offset_of!(TdKeyRequest, mrownerconfigsvn) == 68);
+    assert!(offset_of!(TdKeyRequest, salt) == 70 && offset_of!(TdKeyRequest, reserved2) == 102);
 
     assert!(size_of::<QuoteHeader>() == 48);
     assert!(offset_of!(QuoteHeader, vendor_id) == 12 && offset_of!(QuoteHeader, user_data) == 28);

@@ -1,15 +1,16 @@
 //! The backend: a program in a TDX guest.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bulla_crypto::RandomSource;
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
 use super::arch::TdReport;
 use super::registers::{self, RuntimeRegister};
-use super::{device, quote};
+use super::{device, keys, quote};
 use crate::sgx::Processor;
 use crate::tsm::Tsm;
 use crate::{
@@ -18,14 +19,17 @@ use crate::{
 };
 
 const MACHINE: &str = "a TDX guest";
-const NO_KEY: &str = "derive a key by itself: it asks a key provider for one";
+const NO_KEY: &str = "derive a key by itself, unless it is asked to: it asks a key provider for one";
 const DEVICE: &str = "the TDX module, through /dev/tdx_guest,";
 const PROVIDER: &str = "tdx_guest";
 
-/// A program in a TDX guest. It has reports and quotes, and no key of its own: its key provider gives it one.
+/// A program in a TDX guest. It has reports and quotes, and no key of its own: its key provider gives it one, or its TDX
+/// module, [where that can](Self::with_native_keys).
 pub struct TdxGuest {
     processor: Processor,
     root: PathBuf,
+    /// What native keys take their SALT from, where they are wanted.
+    native: Option<Box<dyn RandomSource>>,
 }
 
 impl TdxGuest {
@@ -42,7 +46,20 @@ impl TdxGuest {
     /// # Ok::<(), bulla_tee::Error>(())
     /// ```
     pub fn new(processor: Processor, root: &Path) -> Self {
-        Self { processor, root: root.to_owned() }
+        Self { processor, root: root.to_owned(), native: None }
+    }
+
+    /// The same guest with the sealing keys of its TDX module (TDG.MR.KEY.GET), which it is asked for one of now. Few have them:
+    /// it takes a platform and a module that can, a host or a kernel that has switched them on, and a kernel with
+    /// TDX_CMD_KEY_GET, which is in no mainline release. Nobody chooses them for a caller, since they bind to less than a
+    /// provider's: to MRTD, the run-time registers that are not zero and ATTRIBUTES, and to no owner.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for whatever of these is missing; those of [`Tee::bind`].
+    pub fn with_native_keys(mut self, random: Box<dyn RandomSource>) -> Result<Self, Error> {
+        self.native = Some(random);
+        self.bind(&Policy::measurement())?;
+        Ok(self)
     }
 
     /// Who this guest is, after a TDREPORT.
@@ -70,12 +87,15 @@ impl TdxGuest {
         registers::extend(&self.root, register, digest)
     }
 
+    fn device(&self) -> Result<File, Error> {
+        let device = OpenOptions::new().read(true).write(true).open(self.root.join("dev/tdx_guest"));
+        device.map_err(|error| unavailable(&error))
+    }
+
     /// The TDREPORT over `report_data`. The guest has no way to check its MAC, and no need: the module that it asks is what
     /// keeps it.
     fn report(&self, report_data: &[u8; 64]) -> Result<TdReport, Error> {
-        let device = OpenOptions::new().read(true).write(true).open(self.root.join("dev/tdx_guest"));
-        let device = device.map_err(|error| unavailable(&error))?;
-        let report = device::report(&device, report_data).map_err(refused)?;
+        let report = device::report(&self.device()?, report_data).map_err(refused)?;
         let fault = |fault: &str| Err(Error::Device { device: DEVICE, fault: fault.into() });
         let mac = &report.report_mac;
         let [0x81, 0, _, 0] = mac.report_type else { return fault("gave something else than a TDREPORT") };
@@ -97,12 +117,28 @@ impl Tee for TdxGuest {
         Ok(Identity::Tdx(Box::new(self.tdx_identity()?)))
     }
 
-    fn bind(&self, _policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
-        Err(Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    fn bind(&self, policy: &Policy) -> Result<(KeyRequest, DerivedKey), Error> {
+        let random = self.native.as_ref().ok_or(Error::Unsupported { machine: MACHINE, what: NO_KEY })?;
+        let report = self.report(&[0; 64])?;
+        let mut salt = [0; 32];
+        random.fill(&mut salt)?;
+        let (request, key) = keys::bind(&self.device()?, policy, &report, salt)?;
+        Ok((KeyRequest::TdxNative(Box::new(request)), key))
     }
 
-    fn derive(&self, _request: &KeyRequest) -> Result<DerivedKey, Error> {
-        Err(Error::Unsupported { machine: MACHINE, what: NO_KEY })
+    fn derive(&self, request: &KeyRequest) -> Result<DerivedKey, Error> {
+        match (&self.native, request) {
+            (None, _) => Err(Error::Unsupported { machine: MACHINE, what: NO_KEY }),
+            (Some(_), KeyRequest::TdxNative(request)) => {
+                let report = self.report(&[0; 64])?;
+                request.check()?;
+                request.fits(&TdxIdentity::from(&report))?;
+                keys::derive(&self.device()?, request, &report)
+            }
+            (Some(_), request) => {
+                Err(Error::WrongBackend { wanted: request.kind(), found: KeyRequest::NATIVE })
+            }
+        }
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
