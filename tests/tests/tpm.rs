@@ -48,3 +48,140 @@ fn a_tpm_that_is_not_there() {
     bulla.run_with(&line, b"x").fails(13, &["no TPM here", "tpm:ADDRESS", "[machine.unavailable]"]);
     bulla.run_with("--machine tpm:nonsense seal --context wallet", b"x").fails(2, &["[tpm.address]"]);
 }
+
+/// An update that nobody planned: an approval opens what was sealed before it, and nothing else does.
+#[test]
+fn an_approval_opens_in_another_state() {
+    let software = SoftwareTpm::new();
+    let bulla = Bulla::new();
+    let tpm = format!("--machine tpm:{}", software.address());
+    let public = bulla.run("tpm approver --new key").text();
+    assert_eq!(bulla.run("tpm approver key").text(), public);
+    let policy = format!("pcr:4+7,authority={},label=wallet", public.trim());
+    bulla.run_with(&format!("{tpm} seal --context wallet --policy {policy} -o sealed"), b"secret").ok();
+
+    // The state that will be, from the value of the register and the event that is known beforehand.
+    let shown = bulla.run(&format!("{tpm} tpm show --json")).json();
+    let value = |register: &str| hex::decode(shown[register].as_str().unwrap()).unwrap();
+    let event = bulla_crypto::sha256(&[b"the next kernel"]);
+    let next = hex::encode(bulla_crypto::sha256(&[&value("PCR4"), &event]));
+    let state = format!("4:{next}+7:{}", shown["PCR7"].as_str().unwrap());
+    let approve = |how: &str, key: &str, file: &str| {
+        bulla.run(&format!("{tpm} tpm approve --label wallet {how} --key {key} -o {file}"))
+    };
+    let said = approve(&format!("--state {state}"), "key", "planned");
+    assert!(said.stderr.contains(public.trim()) && said.stderr.contains(&next), "{said:?}");
+    said.ok();
+
+    software.extend(4, "the next kernel");
+    let open = |options: &str| bulla.run(&format!("{tpm} unseal --context wallet {options} sealed"));
+    open("").fails(10, &["PCR4", "[machine.other_identity]"]);
+    assert_eq!(open("--approval planned").ok(), b"secret");
+
+    // Afterwards, on a machine that was updated; and those that do not fit.
+    approve("--registers 4+7", "key", "present").ok();
+    assert_eq!(bulla.read("present").len(), bulla.read("planned").len());
+    assert_eq!(open("--approval present").ok(), b"secret");
+    bulla.run("tpm approver --new stranger").ok();
+    approve("--registers 4+7", "stranger", "strange").ok();
+    open("--approval strange").fails(11, &["not the authority's", "[tpm.damaged]"]);
+    assert_eq!(open("--approval strange --approval present").ok(), b"secret", "whose it is decides");
+    approve("--registers 4", "key", "fewer").ok();
+    open("--approval fewer").fails(10, &["[machine.other_identity]"]);
+    software.extend(7, "secure boot is off");
+    open("--approval present").fails(10, &["[machine.other_identity]"]);
+
+    approve("--registers 4+16", "key", "no").fails(2, &["PCR 16", "[policy.under_bound]"]);
+    approve("--state 4:00", "key", "no").fails(2, &["[policy.invalid]"]);
+    approve("", "key", "no").fails(2, &[]);
+    bulla.write("public", public);
+    approve("--registers 4", "public", "no").fails(11, &["P-256", "[tpm.damaged]"]);
+    bulla.run("tpm approver --new key").fails(2, &["exists"]);
+    open("--approval key").fails(11, &["key: ", "[tpm.damaged]"]);
+    bulla.run("--machine occlum unseal --context wallet --approval planned sealed").fails(2, &["TPM"]);
+    assert_eq!(software.occupied(), 0);
+}
+
+/// R66, R94: what was sealed before is refused, whoever brings it back, and the answer is the TPM's.
+#[test]
+fn a_counter_refuses_what_is_not_the_latest() {
+    let (mut software, other) = (SoftwareTpm::new(), SoftwareTpm::new());
+    let bulla = Bulla::new();
+    let tpm = |software: &SoftwareTpm| format!("--machine tpm:{}", software.address());
+    let enrol = |software: &SoftwareTpm, options: &str| {
+        bulla.run(&format!("{} tpm counter enrol --context wallet {options} -o enrolment", tpm(software)))
+    };
+    let said = enrol(&software, "");
+    assert!(said.stderr.contains("pinned the TPM"), "{said:?}");
+    said.ok();
+    enrol(&software, "--index 0x01500017").fails(2, &["exists"]);
+
+    let anchor = |software: &SoftwareTpm| format!("--anchor tpm:enrolment,{}", software.address());
+    let seal = |software: &SoftwareTpm, options: &str, secret: &[u8]| {
+        let line = format!("{} seal --context wallet --policy pcr:4 {options}", tpm(software));
+        bulla.run_with(&format!("{line} {}", anchor(software)), secret)
+    };
+    let open = |software: &SoftwareTpm, file: &str, anchor: &str| {
+        bulla.run(&format!("{} unseal --context wallet {anchor} {file}", tpm(software)))
+    };
+    let said = seal(&software, "-o first", b"one");
+    assert!(said.stderr.contains("epoch 1: the anchor refuses all before it"), "{said:?}");
+    said.ok();
+    let opened = open(&software, "first", &anchor(&software));
+    assert!(opened.stderr.contains("the anchor knows of no later epoch"), "{opened:?}");
+    assert_eq!(opened.ok(), b"one");
+    seal(&software, "-o second --epoch 4", b"two").ok();
+    seal(&software, "-o third --epoch 4", b"two").fails(2, &["knows epoch 4"]);
+    seal(&software, "", b"two").fails(2, &["--output"]);
+
+    software.restart();
+    open(&software, "first", &anchor(&software)).fails(12, &["rollback", "[envelope.rollback]"]);
+    assert_eq!(open(&software, "second", &anchor(&software)).ok(), b"two");
+    assert_eq!(open(&software, "first", "").ok(), b"one", "without an anchor nothing tells");
+    let status =
+        |software: &SoftwareTpm| bulla.run(&format!("{} tpm counter status --json enrolment", tpm(software)));
+    let json = status(&software).json();
+    assert_eq!((&json["epoch"], &json["authenticated"]), (&4.into(), &true.into()));
+
+    // A change in place counts too, and the copy that it keeps is refused.
+    let changed = format!("{} rotate {} second", tpm(&software), anchor(&software));
+    bulla.run(&changed).ok();
+    assert_eq!(status(&software).json()["epoch"], 5);
+    assert_eq!(open(&software, "second", &anchor(&software)).ok(), b"two");
+    open(&software, ".second.bulla-1", &anchor(&software)).fails(12, &["[envelope.rollback]"]);
+    bulla.run(&format!("{} tpm counter advance --to 6 enrolment", tpm(&software))).ok();
+    open(&software, "second", &anchor(&software)).fails(12, &["[envelope.rollback]"]);
+
+    // Of another context, or another TPM.
+    let line = format!("{} unseal --context other {} second", tpm(&software), anchor(&software));
+    bulla.run(&line).fails(10, &["[envelope.other_context]"]);
+    let line =
+        format!("{} seal --context other --policy pcr:4 -o other {}", tpm(&software), anchor(&software));
+    bulla.run_with(&line, b"x").fails(10, &["another secret", "[tpm.counter]"]);
+    status(&other).fails(10, &["another TPM", "[tpm.other]"]);
+    assert_eq!((software.occupied(), other.occupied()), (0, 0));
+
+    for (anchor, words) in
+        [("etcd:x", "unknown anchor"), ("tpm:", "unknown anchor"), ("tpm:first", "damaged")]
+    {
+        let ran = bulla.run(&format!("{} unseal --context wallet --anchor {anchor} second", tpm(&software)));
+        assert!(ran.stderr.contains(words), "{ran:?}");
+        assert_ne!(ran.code, 0);
+    }
+}
+
+/// A ring tells its anchor by itself.
+#[test]
+fn a_ring_is_counted_by_a_tpm() {
+    let software = SoftwareTpm::new();
+    let bulla = Bulla::new();
+    let tpm = format!("--machine tpm:{}", software.address());
+    bulla.run(&format!("{tpm} tpm counter enrol --ring db -o enrolment")).ok();
+    let anchor = format!("--anchor tpm:enrolment,{}", software.address());
+    bulla.run(&format!("{tpm} key new {anchor} --policy pcr:4 db")).ok();
+    std::fs::copy(bulla.path("db"), bulla.path("old")).unwrap();
+    bulla.run(&format!("{tpm} key rotate {anchor} db")).ok();
+    assert_eq!(bulla.run(&format!("{tpm} key show --json {anchor} db")).json()["freshness"], "anchored");
+    std::fs::copy(bulla.path("old"), bulla.path("db")).unwrap();
+    bulla.run(&format!("{tpm} key show {anchor} db")).fails(12, &["[envelope.rollback]"]);
+}

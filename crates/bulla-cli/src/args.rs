@@ -24,6 +24,8 @@ mod request;
 #[cfg(feature = "sim")]
 mod sim;
 mod successor;
+#[cfg(feature = "tpm")]
+mod tpm;
 
 pub(crate) use attest::{
     Attest, Collateral, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store, Verify,
@@ -56,6 +58,8 @@ pub(crate) use sim::{Demo, GuiseKind, GuiseOptions, Sim, SimMount, Step};
 pub(crate) use successor::{
     Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow,
 };
+#[cfg(feature = "tpm")]
+pub(crate) use tpm::{TpmApprove, TpmApprover, TpmCommand, TpmCounter, TpmCounterStatus, TpmEnrol, TpmShow};
 
 /// Seals secrets and files to a confidential-computing identity and opens them again.
 #[derive(Debug, Parser)]
@@ -135,6 +139,10 @@ The source is only read, never changed or removed: keep it until the programs th
     #[command(after_help = "\
 Nothing is changed, asked of the network or in need of privileges. It exits with 0 whatever it finds.")]
     Doctor(Doctor),
+    /// A TPM: who it is, approvals of its states, counters as anchors
+    #[cfg(feature = "tpm")]
+    #[command(subcommand)]
+    Tpm(Box<TpmCommand>),
     /// Serve keys to TDX guests on this machine
     #[command(subcommand)]
     Provider(Provider),

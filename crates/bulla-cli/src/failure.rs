@@ -52,6 +52,11 @@ impl Failure {
         Self { class: Class::Damaged, code: "audit.changed", message: message.into() }
     }
 
+    /// The same failure in other words.
+    pub(crate) fn explained(&self, message: String) -> Self {
+        Self { class: self.class, code: self.code, message }
+    }
+
     /// The same, about one of several files.
     pub(crate) fn about(self, path: &Path) -> Self {
         Self { message: format!("{}: {}", path.display(), self.message), ..self }
@@ -97,3 +102,5 @@ from_error!(bulla_protocol::SignedError, bulla_protocol::ManifestError, bulla_pr
 from_error!(bulla::Error, bulla_attest::Error, bulla_client::Error, bulla_provider::Error, bulla_tee::Error);
 #[cfg(feature = "sim")]
 from_error!(bulla_sim::Error);
+#[cfg(feature = "tpm")]
+from_error!(bulla_tpm::Error);

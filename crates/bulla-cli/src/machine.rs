@@ -1,6 +1,6 @@
 //! A machine string becomes a machine, here and nowhere else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,13 +30,21 @@ pub(crate) struct Judge {
 
 /// The machine that the string names.
 pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
+    open_approved(machine, &[])
+}
+
+/// The same, with the approvals in some files where it is a TPM.
+pub(crate) fn open_approved(machine: Option<&str>, approvals: &[PathBuf]) -> Result<Machine, Failure> {
     let machine =
         machine.ok_or_else(|| Failure::usage(format!("no machine given: add --machine {KINDS}")))?;
     let (kind, parameter) = machine.split_once(':').unwrap_or((machine, ""));
+    if !approvals.is_empty() && !["tpm", "auto"].contains(&kind) {
+        return Err(Failure::usage(format!("--approval is for a TPM, and the machine is `{kind}`")));
+    }
     match kind {
         "auto" if parameter.is_empty() => {
             let kind = detect::choose(Path::new("/"), BACKENDS, say::note)?;
-            open(Some(kind.name))
+            open_approved(Some(kind.name), approvals)
         }
         "sgx" if parameter.is_empty() => {
             let quotes = Box::new(gramine()?);
@@ -54,8 +62,8 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         }
         #[cfg(feature = "tpm")]
         "tpm" => {
-            let address = if parameter.is_empty() { "device:/dev/tpmrm0" } else { parameter };
-            let tee = Arc::new(bulla_tpm::Tpm::open(address).map_err(bulla_tee::Error::from)?);
+            let approvals = approvals.iter().map(|path| approval(path)).collect::<Result<_, _>>()?;
+            let tee = Arc::new(tpm_at(parameter)?.with_approvals(approvals));
             Ok(Machine { tee, judge: None })
         }
         #[cfg(not(feature = "tpm"))]
@@ -75,6 +83,20 @@ pub(crate) fn open(machine: Option<&str>) -> Result<Machine, Failure> {
         "sim-td-native" => simulated::native_guest(parameter),
         _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
     }
+}
+
+/// The TPM at an address; the kernel's first one if it is empty.
+#[cfg(feature = "tpm")]
+pub(crate) fn tpm_at(address: &str) -> Result<bulla_tpm::Tpm, Failure> {
+    let address = if address.is_empty() { "device:/dev/tpmrm0" } else { address };
+    Ok(bulla_tpm::Tpm::open(address)?)
+}
+
+/// The approval in a file.
+#[cfg(feature = "tpm")]
+fn approval(path: &Path) -> Result<bulla_tpm::Approval, Failure> {
+    let bytes = crate::files::read(path, 4096)?;
+    bulla_tpm::Approval::decode(&bytes).map_err(|error| Failure::from(error).about(path))
 }
 
 /// How evidence of the machines of a provider is judged: simulated ones by their own maker, all others by theirs.

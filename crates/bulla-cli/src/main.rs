@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod anchor;
 mod args;
 mod command;
 mod detect;
@@ -61,6 +62,8 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Authority(subcommand) => command::authority::run(subcommand),
         Command::Manifest(subcommand) => command::manifest::run(subcommand),
         Command::Doctor(options) => command::doctor::run(options),
+        #[cfg(feature = "tpm")]
+        Command::Tpm(subcommand) => command::tpm::run(machine, subcommand),
         Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Sim(subcommand) => command::sim::run(subcommand),

@@ -5,15 +5,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bulla::{Floor, Recipient, RecipientKey, Sealer, Share, Unsealer};
+use bulla::{Floor, Header, Recipient, RecipientKey, Sealer, Share, Unsealer};
 use bulla_client::ProviderTee;
 use bulla_crypto::SecretBytes;
-use bulla_tee::Tee;
+use bulla_tee::{Anchor, Tee};
 
 use crate::args::{self, Demands, Guest};
 use crate::command::{floor, request};
 use crate::failure::Failure;
-use crate::{files, machine, say};
+use crate::{anchor, files, machine, say};
 
 /// Bytes of a file with a key, a share or a recipient.
 const KEY_LIMIT: u64 = 64 * 1024;
@@ -27,6 +27,7 @@ pub(crate) struct Openers {
     shares: Vec<Share>,
     expected: Vec<Recipient>,
     floor: Option<Floor>,
+    anchor: Option<Box<dyn Anchor>>,
     at_least: u64,
     require_origin: bool,
     below_floor: bool,
@@ -56,6 +57,7 @@ impl Openers {
             shares,
             expected: recipients(&demands.expect)?,
             floor,
+            anchor: demands.anchor.as_deref().map(anchor::open).transpose()?,
             at_least: demands.at_least,
             require_origin: demands.require_origin,
             below_floor: demands.below_floor,
@@ -70,6 +72,19 @@ impl Openers {
     /// The floor, if there is one.
     pub(crate) fn floor(&self) -> Option<&Floor> {
         self.floor.as_ref()
+    }
+
+    /// Whether epochs are compared with an anchor's.
+    pub(crate) fn has_anchor(&self) -> bool {
+        self.anchor.is_some()
+    }
+
+    /// Tells the anchor, if there is one, of an envelope that is in its place.
+    pub(crate) fn tell_anchor(&self, header: &Header) -> Result<(), Failure> {
+        match (&self.anchor, header.epoch()) {
+            (Some(anchor), Some(epoch)) => anchor::advance(anchor.as_ref(), header.context(), epoch),
+            _ => Ok(()),
+        }
     }
 
     /// Opens envelopes of `context` with all of them.
@@ -88,6 +103,9 @@ impl Openers {
         }
         if let Some(floor) = self.floor() {
             unsealer = unsealer.floor(floor);
+        }
+        if let Some(anchor) = &self.anchor {
+            unsealer = unsealer.anchor(anchor.as_ref(), anchor::id(context));
         }
         if self.below_floor { unsealer.below_floor() } else { unsealer }
     }
@@ -111,7 +129,7 @@ pub(crate) fn seal_to<'a>(
 
 /// The machine itself, or the guest and its provider as one machine.
 pub(crate) fn tee(machine: Option<&str>, guest: &Guest) -> Result<Arc<dyn Tee>, Failure> {
-    let machine = machine::open(machine)?;
+    let machine = machine::open_approved(machine, &guest.approval)?;
     match &guest.provider {
         None => Ok(machine.tee),
         Some(address) => {

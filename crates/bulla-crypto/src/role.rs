@@ -41,6 +41,8 @@ mod tagged {
         TlsClient,
         /// The server of a TLS connection shows that it is at its end of exactly that connection (R42).
         TlsServer,
+        /// A machine answers a verifier's nonce.
+        Challenge,
     }
 
     impl Role {
@@ -53,6 +55,7 @@ mod tagged {
                 Self::ProviderGrant => "bulla/report-data/provider-grant/v1",
                 Self::TlsClient => "bulla/report-data/tls-client/v1",
                 Self::TlsServer => "bulla/report-data/tls-server/v1",
+                Self::Challenge => "bulla/report-data/challenge/v1",
             }
         }
     }

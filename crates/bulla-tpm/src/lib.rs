@@ -16,6 +16,7 @@
 //! This crate links the TPM software stack (libtss2), so no build for enclaves contains it.
 
 mod approval;
+mod approver;
 mod connection;
 mod counter;
 mod digest;
@@ -24,6 +25,7 @@ mod evidence;
 mod machine;
 
 pub use approval::Approval;
+pub use approver::Approver;
 pub use counter::{Counter, Enrolment};
 pub use error::Error;
 pub use machine::Tpm;

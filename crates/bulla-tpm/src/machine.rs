@@ -157,7 +157,11 @@ impl Tpm {
         let here: Vec<u8> =
             pcrs.iter().filter_map(|register| identity.pcrs.get(register)).flatten().copied().collect();
         let approval = authority.and_then(|authority| {
-            self.approvals.iter().find(|approval| approval.is_for(authority, pcrs, &here))
+            let mut fitting: Vec<_> =
+                self.approvals.iter().filter(|approval| approval.is_for(authority, pcrs, &here)).collect();
+            // Of those of strangers the first is kept, so that the TPM says what is wrong with it.
+            let by_the_authority = fitting.iter().position(|approval| approval.is_by(&authority.key));
+            (!fitting.is_empty()).then(|| fitting.swap_remove(by_the_authority.unwrap_or(0)))
         });
         match approval {
             Some(approval) => Ok(Way { state: here, approval: Some(approval) }),

@@ -41,6 +41,11 @@ pub(crate) struct Seal {
     #[arg(long, value_name = "N")]
     pub(crate) epoch: Option<u64>,
 
+    /// Count this in an anchor, `tpm:ENROLMENT[,TCTI]`, so that whatever was sealed before is refused there; the epoch is the next
+    /// one if none is given
+    #[arg(long, value_name = "KIND:PARAM", requires = "output")]
+    pub(crate) anchor: Option<String>,
+
     /// Refuse to seal below the floor in this file, as `bulla floor raise` wrote it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) floor: Option<PathBuf>,

@@ -19,6 +19,10 @@ pub(crate) struct Guest {
 
     #[command(flatten)]
     pub(crate) entitled: Entitled,
+
+    /// Of a TPM: that the authority of a policy approves of the registers as they are, as `bulla tpm approve` wrote it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) approval: Vec<PathBuf>,
 }
 
 #[derive(Debug, Group)]
@@ -87,6 +91,10 @@ pub(crate) struct Demands {
     /// Refuse epochs below this one, which show an older copy; one without an epoch counts as 0
     #[arg(long, value_name = "EPOCH", default_value_t = 0, hide_default_value = true)]
     pub(crate) at_least: u64,
+
+    /// Refuse epochs below what this anchor knows: `tpm:ENROLMENT[,TCTI]` is a TPM's counter, as `bulla tpm counter enrol` wrote it
+    #[arg(long, value_name = "KIND:PARAM")]
+    pub(crate) anchor: Option<String>,
 
     /// Refuse what this machine does not prove that it wrote
     #[arg(long)]

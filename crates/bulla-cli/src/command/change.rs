@@ -143,13 +143,20 @@ impl Change<'_> {
 
     /// From an input to the output.
     fn filter(&self, input: Option<&Path>) -> Result<(), Failure> {
-        files::output(self.files.output.as_deref(), |output| {
+        let output = self.files.output.as_deref();
+        if self.openers.has_anchor() && files::file(output).is_none() {
+            return Err(Failure::usage("--anchor needs a file: it is told of what is in its place"));
+        }
+        let mut changed = None;
+        files::output(output, |output| {
             let (claimed, input) = files::with_header(files::input(input)?)?;
             let unsealer = self.openers.unsealer(self.context(&claimed));
             let header = (self.copy)(&unsealer, Box::new(input), output)?;
             warn_if_for_machines_only(&header);
+            changed = Some(header);
             Ok::<_, Failure>(())
-        })
+        })?;
+        changed.map_or(Ok(()), |header| self.openers.tell_anchor(&header))
     }
 
     /// One file, in place.
@@ -160,6 +167,7 @@ impl Change<'_> {
         };
         let changed = (self.in_place)(&self.openers.unsealer(&claimed), path)?;
         told(path, &changed);
+        self.openers.tell_anchor(&changed.value)?;
         warn_if_for_machines_only(&changed.value);
         if self.files.prune {
             Journal::at(path)?.retire()?;

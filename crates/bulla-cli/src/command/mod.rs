@@ -23,3 +23,5 @@ pub(crate) mod signing;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
 pub(crate) mod successor;
+#[cfg(feature = "tpm")]
+pub(crate) mod tpm;

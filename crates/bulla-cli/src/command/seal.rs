@@ -3,14 +3,14 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use bulla::{Header, Opened, Opener, Origin, Sealer, Unsealer};
+use bulla::{Anchor, Freshness, Header, Opened, Opener, Origin, Sealer, Unsealer};
 
 use crate::args::{Range, Seal, Unseal};
 use crate::command::floor;
 use crate::failure::Failure;
 use crate::openers::{self, Openers};
 use crate::progress::Watched;
-use crate::{files, machine, say};
+use crate::{anchor, files, machine, say};
 
 /// Seals the input.
 pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure> {
@@ -19,7 +19,8 @@ pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure>
     let mut sealer = Sealer::new(&options.context).created(machine::now());
     sealer = openers::seal_to(sealer, tee.as_deref(), &options.new)?;
     sealer = options.label.iter().fold(sealer, |sealer, (name, value)| sealer.label(name, value));
-    if let Some(epoch) = options.epoch {
+    let anchor = options.anchor.as_deref().map(anchor::open).transpose()?;
+    if let Some(epoch) = next_epoch(options, anchor.as_deref())? {
         sealer = sealer.epoch(epoch);
     }
     if options.prove_origin {
@@ -45,10 +46,27 @@ pub(crate) fn seal(machine: Option<&str>, options: &Seal) -> Result<(), Failure>
             unsealer.unseal_stream(written, io::sink()).map(drop)
         })?,
     }
+    if let (Some(anchor), Some(epoch)) = (&anchor, header.as_ref().and_then(Header::epoch)) {
+        anchor::advance(anchor.as_ref(), &options.context, epoch)?;
+        say::note(format_args!("epoch {epoch}: the anchor refuses all before it"));
+    }
     if header.is_some_and(|header| is_for_machines_only(&header)) {
         say::note(ONLY_THIS_MACHINE);
     }
     Ok(())
+}
+
+/// The epoch that was given, or else the one after what the anchor knows, if there is one (R66).
+fn next_epoch(options: &Seal, anchor: Option<&dyn Anchor>) -> Result<Option<u64>, Failure> {
+    let Some(anchor) = anchor else { return Ok(options.epoch) };
+    let highest = anchor.highest(&anchor::id(&options.context))?.highest;
+    match options.epoch {
+        Some(epoch) if epoch <= highest => Err(Failure::usage(format!(
+            "the anchor knows epoch {highest}: --epoch must be above it, or left out"
+        ))),
+        Some(epoch) => Ok(Some(epoch)),
+        None => Ok(Some(highest.saturating_add(1))),
+    }
 }
 
 /// What is said of an envelope that has no other opener.
@@ -77,6 +95,11 @@ pub(crate) fn unseal(machine: Option<&str>, options: &Unseal) -> Result<(), Fail
     })?;
     if let Some(said) = opened.as_ref().and_then(about) {
         say::note(said);
+    }
+    match opened.map(|opened| opened.freshness) {
+        Some(Freshness::Anchored) => say::note("the anchor knows of no later epoch"),
+        Some(Freshness::Unauthenticated) => say::note("the anchor says that it knows of no later epoch"),
+        _ => {}
     }
     Ok(())
 }

@@ -90,7 +90,11 @@ pub struct Authority {
 }
 
 impl Authority {
-    fn check(&self) -> Result<(), Error> {
+    /// Refuses what no policy can name.
+    ///
+    /// # Errors
+    /// [`Error::UnderBoundPolicy`] for zeros as a key, [`Error::InvalidPolicy`] for a label that is none.
+    pub fn check(&self) -> Result<(), Error> {
         if self.key == [0; 64] {
             return Err(Error::UnderBoundPolicy("an authority of zeros is nobody's key"));
         }
