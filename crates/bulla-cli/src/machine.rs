@@ -9,6 +9,7 @@ use bulla_attest::{CollateralSource, Policy, TrustAnchor};
 use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
 use bulla_tee::sgx::{Enclave, Gramine, Processor};
+use bulla_tee::snp::SnpGuest;
 use bulla_tee::tdx::TdxGuest;
 
 use crate::failure::Failure;
@@ -75,12 +76,19 @@ pub(crate) fn open_approved(machine: Option<&str>, approvals: &[PathBuf]) -> Res
             let tee = if native { guest.with_native_keys(Box::new(SystemRandom))? } else { guest };
             Ok(Machine { tee: Arc::new(tee), judge: None })
         }
+        "snp" if parameter.is_empty() => {
+            let guest = SnpGuest::new(Processor::Real, Box::new(SystemRandom), Path::new("/"));
+            guest.snp_identity()?;
+            Ok(Machine { tee: Arc::new(guest), judge: None })
+        }
         #[cfg(feature = "sim")]
         "sim" => simulated::enclave(parameter),
         #[cfg(feature = "sim")]
         "sim-td" => simulated::guest(parameter),
         #[cfg(feature = "sim")]
         "sim-td-native" => simulated::native_guest(parameter),
+        #[cfg(feature = "sim")]
+        "sim-snp" => simulated::snp_guest(parameter),
         _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
     }
 }
@@ -112,7 +120,7 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
     match machine {
-        "sgx" | "sgx:key-file" | "occlum" | "tdx" | "tdx:native" => Ok(judge(None)),
+        "sgx" | "sgx:key-file" | "occlum" | "tdx" | "tdx:native" | "snp" => Ok(judge(None)),
         machine => Ok(judge(open(Some(machine))?.judge)),
     }
 }
@@ -140,14 +148,15 @@ const BACKENDS: &[&str] = &[
     "sgx",
     "occlum",
     "tdx",
+    "snp",
     #[cfg(feature = "tpm")]
     "tpm",
 ];
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], tpm[:TCTI], sim:DIR or sim-td:DIR[,TDFILE]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp, tpm[:TCTI], sim:DIR, sim-td:DIR[,TDFILE] or sim-snp:DIR[,SNPFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native] or tpm[:TCTI]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {
@@ -186,6 +195,14 @@ mod simulated {
         let (dir, td) = parameter.split_once(',').unwrap_or((parameter, "default"));
         let machine = bulla_sim::Machine::open(dir)?;
         Ok((machine.guest(sim::guest(td)?)?, machine))
+    }
+
+    /// `DIR[,SNPFILE]`: a SEV-SNP guest of the simulated machine.
+    pub(super) fn snp_guest(parameter: &str) -> Result<Machine, Failure> {
+        let (dir, guest) = parameter.split_once(',').unwrap_or((parameter, "default"));
+        let machine = bulla_sim::Machine::open(dir)?;
+        let tee = Arc::new(machine.snp_guest(sim::snp_guest(guest)?)?);
+        Ok(Machine { tee, judge: Some(judge(machine)?) })
     }
 
     fn judge(machine: bulla_sim::Machine) -> Result<Judge, Failure> {

@@ -168,7 +168,11 @@ fn of_request(
         (Err(MachineError::TcbTooOld { register: "CPUSVN", .. }), Change::Host) => {
             Outlook::DoesNot(MachineError::OtherMachine)
         }
-        (Err(now @ MachineError::TcbTooOld { register: "CPUSVN", .. }), Change::Identity(next)) => {
+        // Below its TCB a SEV-SNP machine cannot say whether it is the right one.
+        (Err(MachineError::TcbTooOld { register: "TCB", .. }), Change::MicrocodeUp | Change::Host) => {
+            Outlook::MayNot(Doubt::Machine)
+        }
+        (Err(now @ MachineError::TcbTooOld { register: "CPUSVN" | "TCB", .. }), Change::Identity(next)) => {
             Outlook::DoesNot(request.opens_under(next, &here).into_result().err().unwrap_or(now))
         }
         // What is refused to this program may be for another one.

@@ -214,6 +214,23 @@ fn machine(request: &KeyRequest) -> Machine {
             ]);
             Machine { name: "a TDX guest, by its TDX module", simulated: false, selectors }
         }
+        KeyRequest::Snp(request) => Machine {
+            name: "a SEV-SNP guest",
+            simulated: false,
+            selectors: vec![
+                ("MEASUREMENT", hex::encode(request.measurement).into()),
+                ("signer", hex::encode(request.signer).into()),
+                ("FAMILY_ID", hex::encode(request.family_id).into()),
+                ("GUEST_SVN", request.guest_svn.into()),
+                ("HOST_DATA", hex::encode(request.host_data).into()),
+                ("POLICY", format!("{:#x}", request.policy).into()),
+                ("VMPL", request.vmpl.into()),
+                ("TCB", hex::encode(request.tcb_version).into()),
+                ("label", request.label.clone().into()),
+                ("GUEST_FIELD_SELECT", format!("{:#x}", request.guest_field_select).into()),
+                ("KEYID", hex::encode(request.keyid).into()),
+            ],
+        },
         KeyRequest::Tpm(request) => Machine {
             name: "a TPM",
             simulated: false,

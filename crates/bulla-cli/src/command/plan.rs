@@ -54,7 +54,7 @@ enum Worst {
 fn class(forecast: &Forecast) -> Option<Worst> {
     match (forecast.verdict, forecast.field) {
         (Verdict::Opens, _) => None,
-        (_, Some("CPUSVN" | "ISVSVN" | "CONFIGSVN" | "epoch")) => Some(Worst::TooOld),
+        (_, Some("CPUSVN" | "ISVSVN" | "CONFIGSVN" | "TCB" | "GUEST_SVN" | "epoch")) => Some(Worst::TooOld),
         _ => Some(Worst::Refused),
     }
 }

@@ -6,7 +6,7 @@ mod pcs;
 use std::io::Write;
 use std::path::Path;
 
-use bulla_sim::{Guise, Machine, Recovery, TdDescription, TdxModule};
+use bulla_sim::{Guise, Machine, Recovery, SnpDescription, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
 use pcs::Clock;
 
@@ -76,12 +76,25 @@ pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
 
 /// A guest by its name on the command line: `default`, or a TOML file.
 pub(crate) fn guest(td: &str) -> Result<TdDescription, Failure> {
-    if td == "default" {
-        return Ok(TdDescription::default_guest());
+    described(td, TdDescription::default_guest, TdDescription::from_toml)
+}
+
+/// The same for a SEV-SNP guest.
+pub(crate) fn snp_guest(guest: &str) -> Result<SnpDescription, Failure> {
+    described(guest, SnpDescription::default_guest, SnpDescription::from_toml)
+}
+
+fn described<T>(
+    name: &str,
+    default: fn() -> T,
+    read: fn(&str) -> Result<T, bulla_sim::Error>,
+) -> Result<T, Failure> {
+    if name == "default" {
+        return Ok(default());
     }
-    let text = String::from_utf8(files::read(Path::new(td), 64 * 1024)?)
-        .map_err(|_| Failure::usage(format!("{td} is not a text file")))?;
-    Ok(TdDescription::from_toml(&text)?)
+    let text = String::from_utf8(files::read(Path::new(name), 64 * 1024)?)
+        .map_err(|_| Failure::usage(format!("{name} is not a text file")))?;
+    Ok(read(&text)?)
 }
 
 /// As what something runs, by its options.

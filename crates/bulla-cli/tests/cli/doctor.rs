@@ -178,6 +178,17 @@ fn hosts_of_guests_and_tpms_are_known() {
     copy.is("SEV-SNP host", "ok", "");
 }
 
+/// A guest that has no device of its driver's is told so, where the kernel shows that it is one.
+#[test]
+fn a_sev_snp_guest_without_its_driver_is_told_so() {
+    let copy = Copy::of(&[]);
+    copy.is("SEV-SNP guest", "absent", "none");
+    copy.set("sys/devices/system/cpu/sev/vmpl", "0\n");
+    copy.is("SEV-SNP guest", "attention", "CONFIG_SEV_GUEST");
+    copy.set("dev/sev-guest", "");
+    copy.is("SEV-SNP guest", "ok", "");
+}
+
 /// A line for each TPM, and what is wrong with it; and whether this program can use one.
 #[test]
 fn each_tpm_is_judged() {

@@ -31,6 +31,7 @@ mod progress;
 mod recipient;
 mod request;
 mod sealing;
+mod snp;
 mod successor;
 mod successor_guest;
 mod support;

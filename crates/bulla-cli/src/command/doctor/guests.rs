@@ -4,16 +4,18 @@ use super::place::Place;
 use super::{Finding, State};
 
 const REPORTS: &str = "sys/kernel/config/tsm/report";
+/// What the kernels of SEV-SNP guests show of them, from 6.11 on.
+const SEV: &str = "sys/devices/system/cpu/sev/vmpl";
 const REGISTERS: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
 
 pub(super) fn examine(place: &Place<'_>) -> Vec<Finding> {
     let is_tdx = place.has("tdx_guest") || place.exists("dev/tdx_guest");
-    let is_snp = place.exists("dev/sev-guest");
+    let is_snp = place.exists("dev/sev-guest") || place.exists(SEV);
     let mut findings = vec![tdx_guest(place, is_tdx)];
     if is_tdx {
         findings.push(registers(place));
     }
-    findings.push(snp_guest(place));
+    findings.push(snp_guest(place, is_snp));
     if is_tdx || is_snp {
         findings.push(reports(place));
     }
@@ -48,13 +50,15 @@ fn registers(place: &Place<'_>) -> Finding {
     Finding::new(name, State::Absent, format!("no /{REGISTERS}"), todo)
 }
 
-fn snp_guest(place: &Place<'_>) -> Finding {
-    let missing = "";
-    let finding = place.device("SEV-SNP guest", "dev/sev-guest", "root", missing);
-    match finding.state {
-        State::Absent => Finding { found: "this is none".into(), ..finding },
-        _ => finding,
+fn snp_guest(place: &Place<'_>, is_snp: bool) -> Finding {
+    if !is_snp {
+        return Finding::new("SEV-SNP guest", State::Absent, "this is none", "");
     }
+    let missing = "use a kernel with CONFIG_SEV_GUEST, from 5.19 on, and load the module sev-guest; without it there are no keys";
+    let finding = place.device("SEV-SNP guest", "dev/sev-guest", "root", missing);
+    // As for TDX.
+    let state = if finding.state == State::Absent { State::Attention } else { finding.state };
+    Finding { state, ..finding }
 }
 
 fn reports(place: &Place<'_>) -> Finding {
