@@ -14,9 +14,10 @@ use bulla_tee::{
 };
 use serde::Deserialize;
 
+use crate::enclu::Core;
 use crate::hexadecimal::Hex;
 use crate::quoting::Quoting;
-use crate::trap::{self, Core};
+use crate::trap;
 use crate::{Error, Machine};
 
 /// The file beside `machine.toml` that says who the enclave is, apart from its measurement.

@@ -18,6 +18,7 @@
 mod collateral;
 mod cpu;
 mod enclave;
+mod enclu;
 mod error;
 mod faults;
 mod gramine;

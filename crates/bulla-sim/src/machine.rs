@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 use crate::collateral::{TeeType, collateral};
 use crate::cpu::Cpu;
 use crate::enclave::{self, ENCLAVE_TOML, QuotingEnclave};
+use crate::enclu::Core;
 use crate::gramine::GramineFiles;
 use crate::guest_kernel::GuestKernel;
 use crate::hexadecimal::Hex;
@@ -23,7 +24,7 @@ use crate::occlum::OcclumDevice;
 use crate::pki::Pki;
 use crate::quoting::Quoting;
 use crate::snp::{Chip, ChipState, SnpKernel};
-use crate::trap::{self, Core};
+use crate::trap;
 use crate::{
     EnclaveIdentity, Error, SimulatedEnclave, SimulatedGuest, SimulatedSnpGuest, SnpDescription,
     TdDescription, TdxModule,

@@ -13,19 +13,12 @@ use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use bulla_tee::sgx::arch::{Keyrequest, ReportMac, Targetinfo};
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
-use zerocopy::FromBytes;
 
-use crate::EnclaveIdentity;
-use crate::cpu::{Cpu, Fault, Refusal, operand_fault};
-
-const ENCLU: [u8; 3] = [0x0F, 0x01, 0xD7];
-const EREPORT: u32 = 0;
-const EGETKEY: u32 = 1;
-const EVERIFYREPORT2: u32 = 8;
+use crate::cpu::Fault;
+use crate::enclu::{Core, ENCLU, Operands, Registers};
 
 const RAX: usize = libc::REG_RAX as usize;
 const RBX: usize = libc::REG_RBX as usize;
@@ -33,12 +26,6 @@ const RCX: usize = libc::REG_RCX as usize;
 const RDX: usize = libc::REG_RDX as usize;
 const RIP: usize = libc::REG_RIP as usize;
 const EFL: usize = libc::REG_EFL as usize;
-
-/// A simulated processor in enclave mode.
-pub(crate) struct Core {
-    pub(crate) cpu: Arc<Cpu>,
-    pub(crate) enclave: EnclaveIdentity,
-}
 
 thread_local! {
     static ENTERED: Cell<*const Core> = const { Cell::new(ptr::null()) };
@@ -98,9 +85,20 @@ extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     }
     // SAFETY: `enter` keeps what the pointer was made of borrowed for as long as the pointer is there.
     let core = unsafe { &*core };
-    // SAFETY: these are the registers of an ENCLU, and whoever executes one vouches for its operands.
-    match unsafe { execute(core, registers) } {
-        Ok(()) => registers[RIP] += ENCLU.len() as i64,
+    let mut operands = Registers {
+        rax: registers[RAX] as u64,
+        rbx: registers[RBX] as u64,
+        rcx: registers[RCX] as u64,
+        rdx: registers[RDX] as u64,
+        rflags: registers[EFL] as u64,
+    };
+    // SAFETY: whoever executes an ENCLU vouches for its operands; what is not mapped faults, as it would there.
+    match core.execute(&mut operands, &unsafe { Here::vouched_for() }) {
+        Ok(()) => {
+            registers[RAX] = operands.rax as i64;
+            registers[EFL] = operands.rflags as i64;
+            registers[RIP] += ENCLU.len() as i64;
+        }
         // Both arrive as SIGSEGV from a real processor, and nobody has a handler that could mend them.
         Err(Fault::GeneralProtection | Fault::PageFault) => end_by(libc::SIGSEGV),
     }
@@ -117,64 +115,28 @@ unsafe fn is_enclu(rip: i64) -> bool {
     ENCLU.iter().enumerate().all(|(at, byte)| unsafe { code.wrapping_add(at).read_volatile() } == *byte)
 }
 
-/// Does what the leaf in EAX does (Intel SDM vol. 3D).
-///
-/// # Safety
-/// The operands in the registers are what the leaf expects, if they are mapped; what is not faults, as it would there.
-unsafe fn execute(core: &Core, registers: &mut [i64; 23]) -> Result<(), Fault> {
-    let [rbx, rcx, rdx] = [registers[RBX], registers[RCX], registers[RDX]].map(|register| register as u64);
-    let Core { cpu, enclave } = core;
-    // SAFETY: the caller vouches for the operands, and each is as large here as the leaf says.
-    let outcome = unsafe {
-        match registers[RAX] as u32 {
-            EREPORT => {
-                let (target, data) = (read::<Targetinfo>(rbx, 512)?, read::<[u8; 64]>(rcx, 128)?);
-                check(rdx, 512)?;
-                write(rdx, cpu.ereport(enclave, &target, &data)?);
-                return Ok(());
-            }
-            EGETKEY => {
-                let request = read::<Keyrequest>(rbx, 512)?;
-                check(rcx, 16)?;
-                cpu.egetkey(enclave, &request).map(|key| write(rcx, *key.expose()))
-            }
-            EVERIFYREPORT2 => cpu.everifyreport2(&read::<ReportMac>(rbx, 256)?),
-            _ => return Err(Fault::GeneralProtection),
-        }
-    };
-    let status = match outcome {
-        Ok(()) => 0,
-        Err(Refusal::Status(status)) => status,
-        Err(Refusal::Fault(fault)) => return Err(fault),
-    };
-    registers[RAX] = i64::from(status);
-    // Bits 0, 2, 4, 6, 7, 11: CF, PF, AF, ZF, SF, OF. All are cleared but ZF, which says whether there is a status.
-    registers[EFL] &= !0x8D5;
-    registers[EFL] |= i64::from(status != 0) << 6;
-    Ok(())
+/// The memory of this process.
+struct Here(());
+
+impl Here {
+    /// # Safety
+    /// Whatever is read or written is mapped, is bytes, and nobody else's; or the process is meant to end there.
+    const unsafe fn vouched_for() -> Self {
+        Self(())
+    }
 }
 
-fn check(address: u64, alignment: u64) -> Result<(), Fault> {
-    operand_fault(address, alignment).map_or(Ok(()), Err)
-}
+impl Operands for Here {
+    fn read<const N: usize>(&self, address: u64) -> Result<[u8; N], Fault> {
+        // SAFETY: whoever made this vouches for the bytes.
+        Ok(unsafe { ptr::with_exposed_provenance::<[u8; N]>(address as usize).read_unaligned() })
+    }
 
-/// Reads an operand.
-///
-/// # Safety
-/// There are as many bytes at `address` as a `T` has.
-unsafe fn read<T: FromBytes>(address: u64, alignment: u64) -> Result<T, Fault> {
-    check(address, alignment)?;
-    // SAFETY: the caller vouches for the bytes, and any are a T.
-    Ok(unsafe { ptr::with_exposed_provenance::<T>(address as usize).read_unaligned() })
-}
-
-/// Writes a result.
-///
-/// # Safety
-/// `address` can be written with as many bytes as a `T` has.
-unsafe fn write<T: Copy>(address: u64, value: T) {
-    // SAFETY: the caller vouches for it.
-    unsafe { ptr::with_exposed_provenance_mut::<T>(address as usize).write_unaligned(value) };
+    fn write<const N: usize>(&self, address: u64, bytes: &[u8; N]) -> Result<(), Fault> {
+        // SAFETY: whoever made this vouches for the bytes.
+        unsafe { ptr::with_exposed_provenance_mut::<[u8; N]>(address as usize).write_unaligned(*bytes) };
+        Ok(())
+    }
 }
 
 /// What would have happened to the signal without us.

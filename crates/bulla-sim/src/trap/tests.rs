@@ -1,14 +1,18 @@
 use std::arch::asm;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
+use std::sync::Arc;
 
 use bulla_crypto::{Role, RoleHash, Secret, SystemRandom};
-use bulla_tee::sgx::arch::{Attributes, KEYNAME_SEAL};
+use bulla_tee::sgx::arch::{Attributes, KEYNAME_SEAL, Keyrequest, ReportMac, Targetinfo};
 use bulla_tee::sgx::{Enclave, Processor};
 use bulla_tee::{EvidenceKind, LocalVerifier, Policy, Tee};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::*;
+use crate::EnclaveIdentity;
+use crate::cpu::Cpu;
+use crate::enclu::{EGETKEY, EREPORT, EVERIFYREPORT2};
 
 fn core() -> Core {
     let svn =
