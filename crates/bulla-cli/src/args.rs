@@ -54,7 +54,7 @@ pub(crate) use provider::{
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
 pub(crate) use request::{Entitled, KeyName, KeyTerms, Request};
 #[cfg(feature = "sim")]
-pub(crate) use sim::{Demo, GuiseKind, GuiseOptions, Sim, SimMount, Step};
+pub(crate) use sim::{Demo, GuiseKind, GuiseOptions, Sim, SimMount, SimRun, Step};
 pub(crate) use successor::{
     Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow,
 };
@@ -75,7 +75,7 @@ pub(crate) struct Args {
         doc = "The machine to work on: `auto` (whichever this process is in), `sgx` (an enclave in Gramine; `sgx:key-file` where it may not execute ENCLU), `occlum` (one in \
                Occlum), `tdx` (a guest; `tdx:native` for sealing keys of its TDX module, where it has any), `snp` (a SEV-SNP guest), `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it), \
                `sim:DIR` (an enclave of a simulated \
-               machine), `sim-td:DIR[,TDFILE]` (a TDX guest of it; `sim-td-native:` with sealing keys of its TDX module) or `sim-snp:DIR[,SNPFILE]` (a SEV-SNP guest of it)"
+               machine; the one that this process was put on by `bulla sim run`, without `:DIR`), `sim-td:DIR[,TDFILE]` (a TDX guest of it; `sim-td-native:` with sealing keys of its TDX module) or `sim-snp:DIR[,SNPFILE]` (a SEV-SNP guest of it)"
     )]
     #[cfg_attr(feature = "sim", arg(env = "BULLA_MACHINE"))]
     #[arg(long, global = true, value_name = "KIND[:PARAM]")]

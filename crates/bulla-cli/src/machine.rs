@@ -82,6 +82,10 @@ pub(crate) fn open_approved(machine: Option<&str>, approvals: &[PathBuf]) -> Res
             Ok(Machine { tee: Arc::new(guest), judge: None })
         }
         #[cfg(feature = "sim")]
+        "sim" if machine == "sim" => {
+            Ok(Machine { tee: bulla_sim::surroundings(Path::new("/"))?.into(), judge: None })
+        }
+        #[cfg(feature = "sim")]
         "sim" => simulated::enclave(parameter),
         #[cfg(feature = "sim")]
         "sim-td" => simulated::guest(parameter),
@@ -154,7 +158,7 @@ const BACKENDS: &[&str] = &[
 ];
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp, tpm[:TCTI], sim:DIR, sim-td:DIR[,TDFILE] or sim-snp:DIR[,SNPFILE]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp, tpm[:TCTI], sim[:DIR], sim-td:DIR[,TDFILE] or sim-snp:DIR[,SNPFILE]";
 #[cfg(not(feature = "sim"))]
 const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp or tpm[:TCTI]";
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     limits::apply();
     let args = Args::parse();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             say::failure(&failure);
             failure.exit_code()
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Failure> {
+fn run(args: &Args) -> Result<ExitCode, Failure> {
     let machine = args.machine.as_deref();
     match &args.command {
         Command::Seal(options) => command::seal::seal(machine, options),
@@ -66,10 +66,11 @@ fn run(args: &Args) -> Result<(), Failure> {
         Command::Tpm(subcommand) => command::tpm::run(machine, subcommand),
         Command::Provider(subcommand) => command::provider::run(subcommand),
         #[cfg(feature = "sim")]
-        Command::Sim(subcommand) => command::sim::run(subcommand),
+        Command::Sim(subcommand) => return command::sim::run(subcommand),
         #[cfg(feature = "sim")]
         Command::Demo(options) => command::demo::run(options),
         Command::Completions { shell } => command::manual::completions(*shell),
         Command::Man { directory } => command::manual::man_pages(directory),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -64,6 +64,25 @@ pub enum Error {
     )]
     NoFiles,
 
+    /// The kernel does not let a program run in surroundings of its own.
+    #[error(
+        "no program can be run on a simulated machine here: {0}; it takes root or user namespaces, /dev/fuse, and ptrace"
+    )]
+    Stage(io::Error),
+
+    /// A program did not start.
+    #[error("cannot run {program}: {source}", program = program.display())]
+    Program {
+        /// Its name or path.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+
+    /// There is nothing to run.
+    #[error("name a program to run")]
+    NoCommand,
+
     /// A local report handed to the simulated quoting enclave was not made on this machine, or was changed (B17).
     #[error("the simulated quoting enclave refused the report: {0}")]
     BadReport(&'static str),
@@ -113,6 +132,9 @@ impl Error {
             Self::Time(_) => "sim.time",
             Self::Mishap(_) => "sim.mishap",
             Self::NoFiles => "sim.no_files",
+            Self::Stage(_) => "sim.stage",
+            Self::Program { .. } => "sim.program",
+            Self::NoCommand => "sim.no_command",
             Self::BadReport(_) => "sim.bad_report",
             Self::Write { .. } => "sim.write",
             Self::Signing(_) => "sim.signing",
@@ -123,7 +145,7 @@ impl Error {
     /// The class of this failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unavailable { .. } => Class::Unavailable,
+            Self::Unavailable { .. } | Self::Stage(_) => Class::Unavailable,
             Self::NotEmpty { .. }
             | Self::History(_)
             | Self::RetiredEdition(_)
@@ -132,10 +154,11 @@ impl Error {
             | Self::Description(_)
             | Self::Mishap(_)
             | Self::NoFiles
+            | Self::NoCommand
             | Self::Time(_) => Class::Usage,
             Self::NotAQuote(_) => Class::Damaged,
             Self::BadReport(_) => Class::Refused,
-            Self::Write { .. } | Self::Signing(_) | Self::Entropy(_) => Class::Other,
+            Self::Write { .. } | Self::Program { .. } | Self::Signing(_) | Self::Entropy(_) => Class::Other,
         }
     }
 }

@@ -22,6 +22,21 @@ pub enum Guise {
 }
 
 impl Guise {
+    /// What is served, below the root of the file system; these are the places, relative to it.
+    pub(crate) const fn places(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sgx => &[],
+            Self::Gramine => &["dev/attestation"],
+            Self::Occlum => &["dev/sgx"],
+            Self::Tdx(_) => &["dev/tdx_guest", "sys/kernel/config/tsm", "sys/devices/virtual/misc/tdx_guest"],
+        }
+    }
+
+    /// Whether it has `ENCLU`.
+    pub(crate) const fn is_enclave(&self) -> bool {
+        matches!(self, Self::Sgx | Self::Gramine | Self::Occlum)
+    }
+
     /// Whether that can go wrong there.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! `sim` and `demo`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -115,6 +116,8 @@ pub(crate) enum Sim {
     },
     /// Serve the devices and pseudo-files of an enclave or guest of it in a folder, until SIGINT or SIGTERM
     Mount(SimMount),
+    /// Run a program as an enclave or guest of it: the program's devices, pseudo-files and ENCLU are the machine's
+    Run(SimRun),
     /// Write the root certificate (DER) that its evidence verifies under
     Root {
         /// The machine
@@ -143,6 +146,21 @@ pub(crate) struct SimMount {
 
     #[command(flatten)]
     pub(crate) guise: GuiseOptions,
+}
+
+#[derive(Debug, Group)]
+#[command(after_help = mishaps())]
+pub(crate) struct SimRun {
+    /// The machine
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) guise: GuiseOptions,
+
+    /// The program and its arguments; its SHA-256 is the measurement of the enclave
+    #[arg(last = true, required = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// As what.

@@ -5,18 +5,20 @@ mod pcs;
 
 use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use bulla_sim::{Guise, Machine, Recovery, SnpDescription, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
 use pcs::Clock;
 
-use crate::args::{GuiseKind, GuiseOptions, Sim, Step};
+use crate::args::{GuiseKind, GuiseOptions, Sim, SimRun, Step};
 use crate::failure::Failure;
 use crate::{files, machine, say};
 
-/// Runs a subcommand.
-pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
+/// Runs a subcommand, which may end with the exit code of another program.
+pub(crate) fn run(subcommand: &Sim) -> Result<ExitCode, Failure> {
     match subcommand {
+        Sim::Run(options) => return run_program(options),
         Sim::New { dir } => {
             Machine::create(dir)?;
             say::note(format_args!(
@@ -71,7 +73,17 @@ pub(crate) fn run(subcommand: &Sim) -> Result<(), Failure> {
         }
         Sim::Mount(options) => mount::serve(options),
         Sim::Root { dir, output } => write(output, &Machine::open(dir)?.root_der()),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_program(options: &SimRun) -> Result<ExitCode, Failure> {
+    let machine = Machine::open(&options.dir)?;
+    let guise = guise(&options.guise)?;
+    say::note(
+        "SIMULATED machine: what this program proves is worth nothing, and what it seals is protected from nobody",
+    );
+    Ok(ExitCode::from(machine.run_program(&guise, &options.guise.fault, &options.command)?))
 }
 
 /// A guest by its name on the command line: `default`, or a TOML file.

@@ -30,6 +30,7 @@ mod plan;
 mod progress;
 mod recipient;
 mod request;
+mod run;
 mod sealing;
 mod snp;
 mod successor;
