@@ -68,12 +68,12 @@ pub(crate) struct Args {
     #[cfg_attr(
         not(feature = "sim"),
         doc = "The machine to work on: `auto` (whichever this process is in), `sgx` (an enclave in Gramine; `sgx:key-file` where it may not execute ENCLU), `occlum` (one in \
-               Occlum), `tdx` (a guest; `tdx:native` for sealing keys of its TDX module, where it has any), `snp` (a SEV-SNP guest) or `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it)"
+               Occlum), `tdx` (a guest; `tdx:native` for sealing keys of its TDX module, where it has any; `tdx:qgs=vsock:CID:PORT` to ask that service for quotes as well), `snp` (a SEV-SNP guest) or `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it)"
     )]
     #[cfg_attr(
         feature = "sim",
         doc = "The machine to work on: `auto` (whichever this process is in), `sgx` (an enclave in Gramine; `sgx:key-file` where it may not execute ENCLU), `occlum` (one in \
-               Occlum), `tdx` (a guest; `tdx:native` for sealing keys of its TDX module, where it has any), `snp` (a SEV-SNP guest), `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it), \
+               Occlum), `tdx` (a guest; `tdx:native` for sealing keys of its TDX module, where it has any; `tdx:qgs=vsock:CID:PORT` to ask that service for quotes as well), `snp` (a SEV-SNP guest), `tpm[:TCTI]` (the TPM at that address, such as device:/dev/tpmrm0, where the program was built with it), \
                `sim:DIR` (an enclave of a simulated \
                machine; the one that this process was put on by `bulla sim run`, without `:DIR`), `sim-td:DIR[,TDFILE]` (a TDX guest of it; `sim-td-native:` with sealing keys of its TDX module) or `sim-snp:DIR[,SNPFILE]` (a SEV-SNP guest of it)"
     )]

@@ -10,7 +10,7 @@ use bulla_crypto::SystemRandom;
 use bulla_tee::Tee;
 use bulla_tee::sgx::{Enclave, Gramine, Processor};
 use bulla_tee::snp::SnpGuest;
-use bulla_tee::tdx::TdxGuest;
+use bulla_tee::tdx::{QuotePath, QuoteService, TdxGuest};
 
 use crate::failure::Failure;
 use crate::{detect, say};
@@ -69,13 +69,7 @@ pub(crate) fn open_approved(machine: Option<&str>, approvals: &[PathBuf]) -> Res
         }
         #[cfg(not(feature = "tpm"))]
         "tpm" => Err(Failure::usage("this program was built without TPMs: build it with the feature `tpm`")),
-        "tdx" if ["", NATIVE].contains(&parameter) => {
-            let guest = TdxGuest::new(Processor::Real, Path::new("/"));
-            guest.tdx_identity()?;
-            let native = parameter == NATIVE;
-            let tee = if native { guest.with_native_keys(Box::new(SystemRandom))? } else { guest };
-            Ok(Machine { tee: Arc::new(tee), judge: None })
-        }
+        "tdx" => Ok(Machine { tee: Arc::new(tdx(machine, parameter)?), judge: None }),
         "snp" if parameter.is_empty() => {
             let guest = SnpGuest::new(Processor::Real, Box::new(SystemRandom), Path::new("/"));
             guest.snp_identity()?;
@@ -93,7 +87,7 @@ pub(crate) fn open_approved(machine: Option<&str>, approvals: &[PathBuf]) -> Res
         "sim-td-native" => simulated::native_guest(parameter),
         #[cfg(feature = "sim")]
         "sim-snp" => simulated::snp_guest(parameter),
-        _ => Err(Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))),
+        _ => Err(unknown(machine)),
     }
 }
 
@@ -123,14 +117,38 @@ pub(crate) fn judge(own: Option<Judge>) -> Judge {
 
 /// The same for somebody who is not on that machine, and asks nothing of it.
 pub(crate) fn judge_of(machine: &str) -> Result<Judge, Failure> {
-    match machine {
-        "sgx" | "sgx:key-file" | "occlum" | "tdx" | "tdx:native" | "snp" => Ok(judge(None)),
-        machine => Ok(judge(open(Some(machine))?.judge)),
+    let (kind, _) = machine.split_once(':').unwrap_or((machine, ""));
+    match kind {
+        "sgx" | "occlum" | "tdx" | "snp" => Ok(judge(None)),
+        _ => Ok(judge(open(Some(machine))?.judge)),
     }
 }
 
-/// The parameter of `tdx` that asks for the keys of the TDX module itself.
-const NATIVE: &str = "native";
+fn unknown(machine: &str) -> Failure {
+    Failure::usage(format!("unknown machine `{machine}`: it is one of {KINDS}"))
+}
+
+/// The guest, `native` with the sealing keys of its TDX module, and `qgs=ADDRESS` with a quote generation service of that address.
+fn tdx(machine: &str, parameter: &str) -> Result<TdxGuest, Failure> {
+    let mut guest = TdxGuest::new(Processor::Real, Path::new("/"));
+    let mut native = false;
+    for part in parameter.split(',').filter(|_| !parameter.is_empty()) {
+        match part.split_once('=') {
+            None if part == "native" => native = true,
+            Some(("qgs", address)) => {
+                let usage = || Failure::usage(format!("`{address}` is not vsock:CID:PORT or unix:PATH"));
+                guest = guest.with_quote_service(QuoteService::parse(address).ok_or_else(usage)?);
+            }
+            _ => return Err(unknown(machine)),
+        }
+    }
+    guest.tdx_identity()?;
+    if let [QuotePath::Service(service)] = guest.quote_paths().as_slice() {
+        say::note(format_args!("the kernel has no configfs for quotes: they are asked of {service}"));
+    }
+    Ok(if native { guest.with_native_keys(Box::new(SystemRandom))? } else { guest })
+}
+
 /// The parameter of `sgx` that asks for Gramine's key file.
 const KEY_FILE: &str = "key-file";
 const KEY_FILE_LOSES: &str = "keys are those of Gramine's key file: an update of the microcode, or another feature of the processor, ends them \
@@ -158,9 +176,9 @@ const BACKENDS: &[&str] = &[
 ];
 
 #[cfg(feature = "sim")]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp, tpm[:TCTI], sim[:DIR], sim-td:DIR[,TDFILE] or sim-snp:DIR[,SNPFILE]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native][,qgs=ADDRESS], snp, tpm[:TCTI], sim[:DIR], sim-td:DIR[,TDFILE] or sim-snp:DIR[,SNPFILE]";
 #[cfg(not(feature = "sim"))]
-const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native], snp or tpm[:TCTI]";
+const KINDS: &str = "auto, sgx[:key-file], occlum, tdx[:native][,qgs=ADDRESS], snp or tpm[:TCTI]";
 
 /// The host's clock, in seconds since 1970: a hint, which whoever judges by it knows.
 pub(crate) fn now() -> u64 {

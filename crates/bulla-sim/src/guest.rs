@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bulla_crypto::{SystemRandom, sha384};
 use bulla_tee::sgx::Processor;
-use bulla_tee::tdx::{TdInfo, TdxGuest, attributes};
+use bulla_tee::tdx::{QuoteService, TdInfo, TdxGuest, attributes};
 use bulla_tee::{DerivedKey, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, Tee};
 use serde::Deserialize;
 use zerocopy::FromZeros;
@@ -197,6 +197,18 @@ impl SimulatedGuest {
         let guest = TdxGuest::new(Processor::Simulated, &self.root);
         self.guest = guest.with_native_keys(Box::new(SystemRandom))?;
         Ok(self)
+    }
+
+    /// The same guest, which may also ask that service for quotes.
+    #[must_use]
+    pub fn with_quote_service(mut self, service: QuoteService) -> Self {
+        self.guest = TdxGuest::new(Processor::Simulated, &self.root).with_quote_service(service);
+        self
+    }
+
+    /// From now on, its kernel has no reports in configfs, as before Linux 6.7.
+    pub fn hide_reports(&self) {
+        self.kernel.hide_reports();
     }
 
     /// From now on, its kernel and TDX module give it sealing keys in that way.

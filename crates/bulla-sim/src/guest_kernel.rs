@@ -61,6 +61,8 @@ pub enum GuestFault {
     QuoteOfOther,
     /// The host refuses, and a part of a quote is still in the buffer.
     QuoteCutOff,
+    /// The report is larger than any quote: newest kernels take up to 16 MiB.
+    QuoteHuge,
     /// Somebody else writes to the request's folder behind our write.
     OtherWriter,
     /// Somebody else writes there when the quote is about to be read, which is then over their data.
@@ -85,6 +87,7 @@ pub(crate) struct GuestKernel {
 struct State {
     td: TdDescription,
     keys: SealingKeys,
+    reports: bool,
     faults: Vec<GuestFault>,
 }
 
@@ -94,7 +97,7 @@ impl GuestKernel {
             cpu,
             quoting,
             reports: Reports::default(),
-            state: Mutex::new(State { td, keys: SealingKeys::default(), faults: Vec::new() }),
+            state: Mutex::new(State { td, keys: SealingKeys::default(), reports: true, faults: Vec::new() }),
         }
     }
 
@@ -104,6 +107,10 @@ impl GuestKernel {
 
     pub(crate) fn set_sealing_keys(&self, keys: SealingKeys) {
         self.state().keys = keys;
+    }
+
+    pub(crate) fn hide_reports(&self) {
+        self.state().reports = false;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,7 +125,7 @@ impl GuestKernel {
 
     /// Every file, and the folder that can be empty with a slash behind it.
     fn paths(&self) -> Vec<(String, u16)> {
-        let mut paths = self.reports.paths::<Self>();
+        let mut paths = if self.state().reports { self.reports.paths::<Self>() } else { Vec::new() };
         paths.push((DEVICE.to_owned(), 0o600));
         for name in REGISTER_NAMES {
             let permissions = if is_writable(name) { 0o644 } else { 0o444 };
@@ -181,6 +188,9 @@ impl GuestKernel {
         let mut quote = self.quoting.td_quote(&report).map_err(|_| Errno::EIO)?;
         if self.fails(GuestFault::QuoteCutOff) {
             quote.truncate(1000);
+        }
+        if self.fails(GuestFault::QuoteHuge) {
+            quote.resize(16 << 20, 0);
         }
         Ok(quote)
     }

@@ -22,6 +22,7 @@ use crate::hexadecimal::Hex;
 use crate::history::{Edition, History, Recovery, Revocation};
 use crate::occlum::OcclumDevice;
 use crate::pki::Pki;
+use crate::qgs::SimulatedQuoteService;
 use crate::quoting::Quoting;
 use crate::snp::{Chip, ChipState, SnpKernel};
 use crate::trap;
@@ -448,6 +449,15 @@ impl Machine {
     fn no_fuse(&self, error: &std::io::Error) -> Error {
         let reason = format!("its guest needs FUSE (/dev/fuse, and root or fusermount3): {error}");
         Error::unavailable(&self.dir, reason)
+    }
+
+    /// The quote generation service of this machine, for guests that ask it themselves.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where it cannot listen.
+    pub fn quote_service(&self) -> Result<SimulatedQuoteService, Error> {
+        SimulatedQuoteService::new(self.cpu.clone(), self.quoting.clone())
+            .map_err(|error| Error::unavailable(&self.dir, format_args!("its quote service: {error}")))
     }
 
     /// The TDREPORT of a guest over `report_data`, for an enclave on this machine to check locally.

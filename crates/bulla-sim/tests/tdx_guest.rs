@@ -139,7 +139,7 @@ fn a_device_that_fails_is_not_believed() {
     }
 }
 
-/// R37, R54: busy, timeout and a refusal of the host can be mended there; a success without a quote is the defect of kernels that do
+/// R31, R37, R53, R54: busy, timeout and a refusal of the host can be mended there; a success without a quote is the defect of kernels that do
 /// not look at the host's status, and a quote of another call or guest is not this one's.
 #[test]
 fn a_failed_quote_is_not_taken_for_one() {
@@ -153,6 +153,7 @@ fn a_failed_quote_is_not_taken_for_one() {
         (GuestFault::QuoteStale, "evidence.self", "another call"),
         (GuestFault::QuoteOfOther, "evidence.self", "another guest"),
         (GuestFault::QuoteCutOff, "machine.device", "it is cut off"),
+        (GuestFault::QuoteHuge, "machine.device", "more than 65536 bytes"),
     ] {
         guest.fail(fault);
         let error = quote(&guest).unwrap_err();

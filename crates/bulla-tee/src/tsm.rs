@@ -16,7 +16,7 @@ use crate::Error;
 
 const FOLDER: &str = "sys/kernel/config/tsm/report";
 const MACHINE: &str = "source of reports in configfs";
-const DEVICE: &str = "the kernel's configfs-tsm";
+pub(crate) const DEVICE: &str = "the kernel's configfs-tsm";
 /// The largest report (R31).
 const LIMIT: u64 = 64 * 1024;
 /// How often a request is made again when somebody else wrote to its folder.
@@ -149,7 +149,7 @@ impl Request {
 }
 
 /// What no kernel should do.
-pub(crate) fn fault(fault: impl Display) -> Error {
+fn fault(fault: impl Display) -> Error {
     Error::Device { device: DEVICE, fault: fault.to_string() }
 }
 
@@ -167,5 +167,21 @@ fn refused(what: &'static str, error: &io::Error) -> Error {
             "the host refused; see that its quote generation service runs and reaches its platform",
         ),
         _ => fault(format_args!("refused {what}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R31: a report without an end is read as far as one may have bytes, and refused.
+    #[test]
+    fn an_endless_report_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("outblob")).unwrap();
+        let request = Request { folder: folder.path().to_owned() };
+        let error = request.blob("outblob").unwrap_err();
+        assert_eq!(error.code(), "machine.device");
+        assert!(error.to_string().contains("more than 65536 bytes"), "{error}");
     }
 }

@@ -30,7 +30,19 @@ fn without_a_machine_there_is_usage() {
     for line in ["seal --context wallet", "unseal --context wallet"] {
         bulla.run(line).fails(2, &["no machine given", "--machine", "sgx"]);
     }
-    for machine in ["host", "sgx:1", "sgx:key-files", "SGX", "sim-tdx:host", "tpmx", ":"] {
+    for machine in [
+        "host",
+        "sgx:1",
+        "sgx:key-files",
+        "tdx:natives",
+        "tdx:native,",
+        "tdx:,",
+        "tdx:cid=2",
+        "SGX",
+        "sim-tdx:host",
+        "tpmx",
+        ":",
+    ] {
         let ran = bulla.run(&format!("--machine {machine} seal --context wallet"));
         ran.fails(2, &["unknown machine", machine]);
     }
@@ -108,4 +120,9 @@ fn a_guest_that_is_none_is_refused() {
     let bulla = Bulla::new();
     let ran = bulla.run("--machine tdx seal --context wallet");
     ran.fails(13, &["no TDX guest here", "CONFIG_TDX_GUEST_DRIVER"]);
+    for parameter in ["native", "qgs=vsock:2:4050", "native,qgs=unix:qgs.socket"] {
+        let ran = bulla.run(&format!("--machine tdx:{parameter} seal --context wallet"));
+        ran.fails(13, &["no TDX guest here"]);
+    }
+    bulla.run("--machine tdx:qgs=2:4050 seal --context wallet").fails(2, &["vsock:CID:PORT"]);
 }

@@ -156,3 +156,33 @@ impl Leaves for Gramine {
         Err(Status::INVALID_LEAF)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use bulla_crypto::Role;
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    /// R31: files without an end are read as far as there may be bytes, and refused.
+    #[test]
+    fn endless_files_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let gramine = Gramine::at(root.path());
+        std::fs::create_dir_all(gramine.folder.join("keys")).unwrap();
+        for name in [REPORT_DATA, "target_info"] {
+            std::fs::write(gramine.folder.join(name), []).unwrap();
+        }
+        for name in ["quote", "report", KEY] {
+            symlink("/dev/zero", gramine.folder.join(name)).unwrap();
+        }
+        let data = ReportData::new(Role::ProviderKey, &[]);
+        let report = |target: &Targetinfo| gramine.ereport(target, data.as_bytes());
+        let error = gramine.quote(&data, &report).unwrap_err();
+        assert!(error.to_string().contains("larger than any quote"), "{error}");
+        assert!(report(&Targetinfo::new_zeroed()).err().unwrap().to_string().contains("432 bytes"));
+        assert!(gramine.key().err().unwrap().to_string().contains("16 bytes"));
+    }
+}

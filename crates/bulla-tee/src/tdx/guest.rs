@@ -1,7 +1,8 @@
 //! The backend: a program in a TDX guest.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bulla_crypto::RandomSource;
@@ -9,10 +10,11 @@ use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
 use super::arch::TdReport;
+use super::qgs::{self, QuoteService};
 use super::registers::{self, RuntimeRegister};
 use super::{device, keys, quote};
 use crate::sgx::Processor;
-use crate::tsm::Tsm;
+use crate::tsm::{self, Tsm};
 use crate::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, TdxIdentity, Tee,
     is_simulated,
@@ -22,6 +24,8 @@ const MACHINE: &str = "a TDX guest";
 const NO_KEY: &str = "derive a key by itself, unless it is asked to: it asks a key provider for one";
 const DEVICE: &str = "the TDX module, through /dev/tdx_guest,";
 const PROVIDER: &str = "tdx_guest";
+const SETTINGS: &str = "etc/tdx-attest.conf";
+const SETTINGS_LIMIT: u64 = 64 * 1024;
 
 /// A program in a TDX guest. It has reports and quotes, and no key of its own: its key provider gives it one, or its TDX
 /// module, [where that can](Self::with_native_keys).
@@ -30,6 +34,28 @@ pub struct TdxGuest {
     root: PathBuf,
     /// What native keys take their SALT from, where they are wanted.
     native: Option<Box<dyn RandomSource>>,
+    /// Where quotes are asked for besides configfs, where that was said.
+    service: Option<QuoteService>,
+}
+
+/// A way by which quotes come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum QuotePath {
+    /// The kernel asks the host, by configfs.
+    Configfs,
+    /// This process asks the quote generation service itself.
+    Service(QuoteService),
+}
+
+/// For example `configfs` and `vsock:2:4050`.
+impl fmt::Display for QuotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configfs => f.write_str("configfs"),
+            Self::Service(service) => service.fmt(f),
+        }
+    }
 }
 
 impl TdxGuest {
@@ -46,7 +72,7 @@ impl TdxGuest {
     /// # Ok::<(), bulla_tee::Error>(())
     /// ```
     pub fn new(processor: Processor, root: &Path) -> Self {
-        Self { processor, root: root.to_owned(), native: None }
+        Self { processor, root: root.to_owned(), native: None, service: None }
     }
 
     /// The same guest with the sealing keys of its TDX module (TDG.MR.KEY.GET), which it is asked for one of now. Few have them:
@@ -60,6 +86,66 @@ impl TdxGuest {
         self.native = Some(random);
         self.bind(&Policy::measurement())?;
         Ok(self)
+    }
+
+    /// The same guest, where quotes are also asked of that service.
+    #[must_use]
+    pub fn with_quote_service(mut self, service: QuoteService) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// By which ways a quote is asked for, one after the other: configfs, where the kernel has it, then the quote generation
+    /// service that was named here or by a `port` in `/etc/tdx-attest.conf`; where neither is so, the host's on its usual port,
+    /// if there is vsock.
+    pub fn quote_paths(&self) -> Vec<QuotePath> {
+        let mut paths = Vec::with_capacity(2);
+        if Tsm::new(&self.root, PROVIDER).is_here() {
+            paths.push(QuotePath::Configfs);
+        }
+        let configured = || configured_port(&self.root).map(QuoteService::on_host);
+        let service = self.service.clone().or_else(configured);
+        let usual =
+            || (paths.is_empty() && self.root.join("dev/vsock").exists()).then_some(QuoteService::HOST);
+        if let Some(service) = service.or_else(usual) {
+            paths.push(QuotePath::Service(service));
+        }
+        if paths.is_empty() {
+            // Which says what is missing.
+            paths.push(QuotePath::Configfs);
+        }
+        paths
+    }
+
+    /// A quote over `data` that is this guest's own, and the way it came by.
+    ///
+    /// # Errors
+    /// Those of [`Tee::attest`]; where there are several ways, [`Error::Unavailable`] with what each said.
+    pub fn quote(&self, data: &ReportData) -> Result<(Vec<u8>, QuotePath), Error> {
+        let report = self.report(data.as_bytes())?;
+        let mut failures = Vec::new();
+        for path in self.quote_paths() {
+            match self.quote_by(&path, &report) {
+                Ok(quote) => return Ok((quote, path)),
+                Err(error) => failures.push(error),
+            }
+        }
+        if failures.len() > 1 {
+            let reasons: Vec<_> = failures.iter().map(ToString::to_string).collect();
+            let reason = format!("every way to one failed: {}", reasons.join("; "));
+            return Err(Error::Unavailable { machine: "source of TDX quotes", reason });
+        }
+        Err(failures.pop().unwrap_or(Error::SelfEvidence("there is none")))
+    }
+
+    fn quote_by(&self, path: &QuotePath, report: &TdReport) -> Result<Vec<u8>, Error> {
+        let (found, giver) = match path {
+            QuotePath::Configfs => {
+                (Tsm::new(&self.root, PROVIDER).report(&report.report_mac.report_data)?, tsm::DEVICE)
+            }
+            QuotePath::Service(service) => (service.quote(report)?, qgs::DEVICE),
+        };
+        quote::take(&found, report, giver)
     }
 
     /// Who this guest is, after a TDREPORT.
@@ -142,13 +228,11 @@ impl Tee for TdxGuest {
     }
 
     fn attest(&self, data: &ReportData, kind: EvidenceKind<'_>) -> Result<Evidence, Error> {
-        let report = self.report(data.as_bytes())?;
         match kind {
-            EvidenceKind::TdReport => Ok(Evidence::TdReport(report.as_bytes().to_vec())),
-            EvidenceKind::Quote => {
-                let found = Tsm::new(&self.root, PROVIDER).report(data.as_bytes())?;
-                Ok(Evidence::TdxQuote(quote::take(&found, &report)?))
+            EvidenceKind::TdReport => {
+                Ok(Evidence::TdReport(self.report(data.as_bytes())?.as_bytes().to_vec()))
             }
+            EvidenceKind::Quote => Ok(Evidence::TdxQuote(self.quote(data)?.0)),
             EvidenceKind::Report(_) => {
                 Err(Error::Unsupported { machine: MACHINE, what: "make an SGX report" })
             }
@@ -172,6 +256,16 @@ impl From<&TdReport> for TdxIdentity {
             mrseam: tee_tcb_info.mrseam,
         }
     }
+}
+
+/// The vsock port that Intel's attestation library is configured with: a line `port = N` of its settings.
+fn configured_port(root: &Path) -> Option<u32> {
+    let mut text = String::new();
+    let settings = File::open(root.join(SETTINGS)).ok()?;
+    settings.take(SETTINGS_LIMIT).read_to_string(&mut text).ok()?;
+    let port =
+        |line: &str| line.trim().strip_prefix("port")?.trim_start().strip_prefix('=')?.trim().parse().ok();
+    text.lines().find_map(port).filter(|port| *port != 0)
 }
 
 fn unavailable(error: &io::Error) -> Error {

@@ -10,6 +10,8 @@ mod guest;
 mod keys;
 mod native;
 #[cfg(target_os = "linux")]
+mod qgs;
+#[cfg(target_os = "linux")]
 mod quote;
 #[cfg(target_os = "linux")]
 mod registers;
@@ -19,7 +21,9 @@ pub use arch::{
     attributes,
 };
 #[cfg(target_os = "linux")]
-pub use guest::TdxGuest;
+pub use guest::{QuotePath, TdxGuest};
 pub use native::NativeRequest;
+#[cfg(target_os = "linux")]
+pub use qgs::QuoteService;
 #[cfg(target_os = "linux")]
 pub use registers::RuntimeRegister;

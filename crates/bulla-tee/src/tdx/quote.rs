@@ -4,24 +4,26 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::arch::{QuoteHeader, TdQuoteBody, TdReport};
 use crate::Error;
-use crate::tsm::fault;
 
 /// TEE type of TDX in a quote's header.
 const TEE_TDX: [u8; 4] = [0x81, 0, 0, 0];
 /// Type and length of the body, in version 5.
 const DESCRIPTOR: usize = 6;
+/// No quote is larger (R31); those of today have 5 KiB.
+pub(super) const LIMIT: usize = 64 * 1024;
 
-/// The quote in `bytes` without what is behind it, if it is one of the guest that `own` is of, and over the same report data
-/// (R54). The signature is for a verifier, who has the collateral.
+/// The quote in `bytes`, which `giver` gave, without what is behind it, if it is one of the guest that `own` is of, and over the
+/// same report data (R54). The signature is for a verifier, who has the collateral.
 ///
 /// Kernels up to 6.18 do not look whether their host made one, and give what lay in the buffer: nothing, zeros, or an earlier
 /// quote.
-pub(super) fn take(bytes: &[u8], own: &TdReport) -> Result<Vec<u8>, Error> {
+pub(super) fn take(bytes: &[u8], own: &TdReport, giver: &'static str) -> Result<Vec<u8>, Error> {
     let (quote, body) = cut(bytes).map_err(|reason| {
-        fault(format_args!(
+        let fault = format!(
             "gave no quote and said that it did: {reason}; update the kernel, and see on the host that the quote \
              generation service runs"
-        ))
+        );
+        Error::Device { device: giver, fault }
     })?;
     if body.report_data != own.report_mac.report_data {
         return Err(Error::SelfEvidence("it carries the report data of another call"));
@@ -83,6 +85,8 @@ mod tests {
 
     use super::*;
 
+    const GIVER: &str = "somebody";
+
     fn own() -> TdReport {
         let mut report = TdReport::new_zeroed();
         (report.td_info.mrtd, report.td_info.rtmr[3]) = ([0x11; 48], [0x13; 48]);
@@ -115,10 +119,10 @@ mod tests {
             let whole = quote(version, size);
             let mut padded = whole.clone();
             padded.resize(8192, 0);
-            assert_eq!(take(&whole, &own()).unwrap(), whole);
-            assert_eq!(take(&padded, &own()).unwrap(), whole);
+            assert_eq!(take(&whole, &own(), GIVER).unwrap(), whole);
+            assert_eq!(take(&padded, &own(), GIVER).unwrap(), whole);
             for length in 0..whole.len() {
-                assert!(take(&whole[..length], &own()).is_err(), "{length}");
+                assert!(take(&whole[..length], &own(), GIVER).is_err(), "{length}");
             }
         }
     }
@@ -135,7 +139,7 @@ mod tests {
         let mut small = quote(5, 584);
         small[50..54].copy_from_slice(&500_u32.to_le_bytes());
         for bad in [vec![], vec![0; 8192], sgx, version, huge, behind, small] {
-            assert_eq!(take(&bad, &own()).unwrap_err().code(), "machine.device");
+            assert_eq!(take(&bad, &own(), GIVER).unwrap_err().code(), "machine.device");
         }
     }
 
@@ -146,7 +150,7 @@ mod tests {
             for byte in 0..584 {
                 let mut changed = quote(version, 584);
                 changed[at + byte] ^= 1;
-                match take(&changed, &own()) {
+                match take(&changed, &own(), GIVER) {
                     Ok(_) => assert!(byte < 120, "byte {byte}"),
                     Err(Error::SelfEvidence(what)) => {
                         assert_eq!(what.contains("another call"), byte >= 520, "byte {byte}: {what}");

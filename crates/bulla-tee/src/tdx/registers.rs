@@ -1,12 +1,13 @@
 //! The measurement registers as files (Linux 6.16, Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest).
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
 
 const FOLDER: &str = "sys/devices/virtual/misc/tdx_guest/measurements";
+const SIZE: usize = 48;
 const MACHINE: &str = "run-time measurement register of this guest";
 
 /// A register that the guest's programs extend. RTMR0 and RTMR1 are the firmware's.
@@ -30,7 +31,10 @@ impl RuntimeRegister {
 
 pub(super) fn read(root: &Path, register: RuntimeRegister) -> Result<[u8; 48], Error> {
     let path = register.path(root);
-    let bytes = fs::read(&path).map_err(|error| unavailable(&path, &error))?;
+    let mut bytes = Vec::with_capacity(SIZE + 1);
+    File::open(&path)
+        .and_then(|file| file.take(SIZE as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| unavailable(&path, &error))?;
     bytes.try_into().map_err(|_| Error::Device {
         device: "the kernel's measurement register",
         fault: "it is not 48 bytes long".into(),
@@ -57,4 +61,19 @@ pub(super) fn extend(root: &Path, register: RuntimeRegister, digest: &[u8; 48]) 
 fn unavailable(path: &Path, error: &std::io::Error) -> Error {
     let reason = format!("{}: {error}; it takes Linux 6.16, and root to extend", path.display());
     Error::Unavailable { machine: MACHINE, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R31: a register without an end is read as far as one has bytes.
+    #[test]
+    fn an_endless_register_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join(FOLDER)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", RuntimeRegister::Rtmr3.path(root.path())).unwrap();
+        let error = read(root.path(), RuntimeRegister::Rtmr3).unwrap_err();
+        assert!(error.to_string().contains("not 48 bytes"), "{error}");
+    }
 }
