@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bulla_crypto::{HpkePrivateKey, HpkeSealed, Kem};
 use bulla_protocol::v1::{
-    Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
+    Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement, Transcript,
 };
 use bulla_sim::{Machine, TdDescription};
 use serde::de::DeserializeOwned;
@@ -77,7 +77,7 @@ impl<'a> Guest<'a> {
                 Order { request, kind: EvidenceKind::TdxQuote, evidence, manifest: None, event_log: None };
             let answer = self.http.post("/v1/keys", &serde_json::to_vec(&order).unwrap());
             if answered % OPENED == 0 {
-                let key = self.open(&answer);
+                let key = self.open(&order.transcript(), &answer);
                 assert_eq!(*first.get_or_insert(key.clone()), key, "one image has one key");
             }
             answered += 1;
@@ -85,10 +85,10 @@ impl<'a> Guest<'a> {
         answered
     }
 
-    fn open(&self, answer: &[u8]) -> Vec<u8> {
+    fn open(&self, order: &Transcript, answer: &[u8]) -> Vec<u8> {
         let Answer { encapsulated_key, ciphertext, .. } = serde_json::from_slice(answer).unwrap();
         let sealed = HpkeSealed { encapsulated_key, ciphertext };
-        self.private.open(&self.request.transport_info(), b"", &sealed).unwrap().expose().to_vec()
+        self.private.open(&order.transport_info(), b"", &sealed).unwrap().expose().to_vec()
     }
 }
 

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use bulla_attest::Platform;
 use bulla_crypto::{EntropyFailure, HpkePrivateKey, HpkeSealed, Kem, SecretBytes, VerifyingKey};
 use bulla_protocol::Signed;
-use bulla_protocol::v1::{self, Answer, Challenge, EvidenceKind, Order, Request, Selector, Statement};
+use bulla_protocol::v1::{
+    self, Answer, Challenge, EvidenceKind, Order, Request, Selector, Statement, Transcript,
+};
 use bulla_tee::{Identity, ReportData};
 
 use crate::judge::require;
@@ -102,7 +104,8 @@ impl Draft {
     pub(crate) fn with_evidence(self, evidence: Vec<u8>) -> Pending {
         let Self { provider, key, request, manifest, event_log } = self;
         let order = Order { request, kind: EvidenceKind::TdxQuote, evidence, manifest, event_log };
-        Pending { provider, key, order }
+        let transcript = order.transcript();
+        Pending { provider, key, order, transcript }
     }
 }
 
@@ -111,6 +114,7 @@ pub(crate) struct Pending {
     provider: Arc<Provider>,
     key: HpkePrivateKey,
     order: Order,
+    transcript: Transcript,
 }
 
 impl Pending {
@@ -123,17 +127,20 @@ impl Pending {
     /// R41, B21).
     pub(crate) fn open(&self, body: &[u8]) -> Result<Keys, Error> {
         let answer: Answer = serde_json::from_slice(body).map_err(|_| Error::Malformed("an answer"))?;
-        let Order { request, evidence, .. } = &self.order;
+        let (request, transcript) = (&self.order.request, &self.transcript);
         let statement = &self.provider.statement;
         let sealed = HpkeSealed { encapsulated_key: answer.encapsulated_key, ciphertext: answer.ciphertext };
         VerifyingKey::from_bytes(statement.signing_key)
-            .verify(&Answer::signed(request, evidence, statement, &sealed, &answer.head), &answer.signature)
+            .verify(
+                &Answer::signed(transcript, &statement.report_data(), &sealed, &answer.head),
+                &answer.signature,
+            )
             .map_err(|_| {
                 Error::BadAnswer(
                     "the provider did not sign it for this request, or it was changed on the way",
                 )
             })?;
-        let keys = self.key.open(&request.transport_info(), b"", &sealed).map_err(|_| {
+        let keys = self.key.open(&transcript.transport_info(), b"", &sealed).map_err(|_| {
             Error::BadAnswer("the keys in it were not encrypted to this guest for this request")
         })?;
         let keys = split(keys.expose(), &request.keys)

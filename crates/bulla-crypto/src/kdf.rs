@@ -35,11 +35,15 @@ impl Info {
     }
 
     fn prefixed(mut self, bytes: &[u8]) -> Self {
-        let length = u32::try_from(bytes.len()).expect("a part is far below 4 GiB");
-        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(&prefix(bytes));
         self.0.extend_from_slice(bytes);
         self
     }
+}
+
+/// What stands before each name and value.
+pub(crate) fn prefix(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).expect("a part is far below 4 GiB").to_be_bytes()
 }
 
 /// HKDF-SHA-256 (RFC 5869), extract then expand, to `N` bytes; `N` is at most 8,160 and checked when compiling.

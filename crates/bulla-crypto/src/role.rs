@@ -19,10 +19,13 @@ pub use tagged::Role;
 
 #[cfg(feature = "aws-lc")]
 mod tagged {
+    use std::iter;
+
     use aws_lc_rs::digest;
 
     use super::RoleHash;
-    use crate::{Info, sha256};
+    use crate::kdf::prefix;
+    use crate::sha256;
 
     /// What a piece of evidence is made for. A hash for one role is never one for another.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ mod tagged {
     }
 
     impl RoleHash {
-        /// SHA-512 of the role's tag and the named parts, each length-prefixed as in [`Info`].
+        /// SHA-512 of the role's tag and the named parts, each length-prefixed as in [`Info`](crate::Info).
         ///
         /// ```
         /// use bulla_crypto::{Role, RoleHash};
@@ -70,9 +73,15 @@ mod tagged {
         /// assert_ne!(data, RoleHash::new(Role::GuestRequest, &[("nonce", &[7; 32])]));
         /// ```
         pub fn new(role: Role, parts: &[(&str, &[u8])]) -> Self {
-            let info = parts.iter().fold(Info::new(role.tag()), |info, (name, value)| info.part(name, value));
+            // Piece by piece, since keys and challenges are large enough that putting them together first costs as much.
+            let mut context = digest::Context::new(&digest::SHA512);
+            let named = parts.iter().flat_map(|(name, value)| [name.as_bytes(), value]);
+            for bytes in iter::once(role.tag().as_bytes()).chain(named) {
+                context.update(&prefix(bytes));
+                context.update(bytes);
+            }
             let mut bytes = [0; 64];
-            bytes.copy_from_slice(digest::digest(&digest::SHA512, info.as_bytes()).as_ref());
+            bytes.copy_from_slice(context.finish().as_ref());
             Self(bytes)
         }
 

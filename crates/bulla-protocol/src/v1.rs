@@ -23,7 +23,7 @@ mod session;
 mod statement;
 
 pub use future::{FutureKey, PublicKey, Register};
-pub use order::{Answer, EvidenceKind, Order};
+pub use order::{Answer, EvidenceKind, Order, Transcript};
 pub use request::{CHALLENGE_MAX, Challenge, Request, SUITE_X25519, SUITE_XWING, VERSION};
 pub use selector::{Algorithm, Binding, KEY_LENGTHS, KEYS_MAX, PATH_MAX, PURPOSE_MAX, Selector, check};
 pub use session::{SessionAnswer, SessionKeys, SessionOrder, SessionRequest};

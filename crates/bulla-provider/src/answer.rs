@@ -1,7 +1,7 @@
 //! Step `answer`: the walk itself, in the order of the steps. It blocks, so it runs off the asynchronous threads.
 
 use bulla_attest::{Claims, CollateralId};
-use bulla_protocol::v1::{Answer, EvidenceKind, FutureKey, Order, PublicKey, Request, Statement};
+use bulla_protocol::v1::{Answer, EvidenceKind, FutureKey, Order, PublicKey, Request, Statement, Transcript};
 use bulla_protocol::{Code, legacy};
 
 use crate::audit::Mode;
@@ -21,13 +21,18 @@ impl Provider {
     }
 
     /// One v1 order, whose challenge was redeemed under this regime. The answer leaves when its release is recorded.
-    pub(crate) fn answer(&self, regime: &Regime, order: &Order) -> Result<Held<Answer>, Refusal> {
+    pub(crate) fn answer(
+        &self,
+        regime: &Regime,
+        order: &Order,
+        transcript: &Transcript,
+    ) -> Result<Held<Answer>, Refusal> {
         let request = &order.request;
         let root = root(regime, &request.root_id)?;
         let to = authorize::recipient(&regime.policy, request)?;
         let proof = regime.own.proof()?;
         let claims = evidence(regime, &proof, order.kind, &order.evidence)?;
-        let guest = authorize::guest(&claims, request)?;
+        let guest = authorize::guest(&claims, transcript)?;
         let now = regime.judge.now()?;
         authorize::usage(&regime.policy, &request.binding, &request.keys, guest, None, now)?;
         self.operation.limits.identity(guest, request.keys.len())?;
@@ -35,10 +40,10 @@ impl Provider {
         let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
         let authority = &regime.policy.authority;
         let source = Source { root, authority, bound, instance: request.instance.as_deref() };
-        let sealed = wrap::hpke(&source.keys(&request.keys), &to, request)?;
-        let ticket = self.record.release(regime, root, Asked::order(order), &proof.statement)?;
+        let sealed = wrap::hpke(&source.keys(&request.keys), &to, transcript)?;
+        let ticket = self.record.release(regime, root, Asked::order(request, transcript), proof.stated())?;
         self.operation.metrics.released(Mode::V1, request.keys.len());
-        let answer = sign::answer(&regime.own, &proof, order, sealed, *ticket.head());
+        let answer = sign::answer(&regime.own, &proof, transcript, sealed, *ticket.head());
         Ok(ticket.hold(answer))
     }
 
@@ -67,7 +72,7 @@ impl Provider {
         let key = legacy::derived_key(&seal_key, &guest.mrtd, &guest.rtmr);
         let sealed_box = wrap::sealed_box(&key, &to)?;
         let own_quote = sign::legacy_quote(&regime.own, &proof, &sealed_box)?;
-        let ticket = self.record.release(&regime, root, Asked::quote(quote), &proof.statement)?;
+        let ticket = self.record.release(&regime, root, Asked::quote(quote), proof.stated())?;
         self.operation.metrics.released(Mode::Legacy, 1);
         Ok(ticket.hold(legacy::response(&sealed_box, &own_quote)))
     }

@@ -2,7 +2,7 @@
 
 use bulla_attest::Claims;
 use bulla_crypto::{HpkePublicKey, Kem};
-use bulla_protocol::v1::{Binding, FutureKey, Request, Selector};
+use bulla_protocol::v1::{Binding, FutureKey, Request, Selector, Transcript};
 use bulla_protocol::{Code, Manifest, NotEntitled, Signed};
 use bulla_tee::{GuestRegisters, Identity, TdxIdentity};
 
@@ -13,8 +13,8 @@ use crate::refusal::Refusal;
 use crate::registers::RegisterPolicy;
 
 /// The guest of a v1 request: its evidence was made for exactly this request (R38, B19).
-pub(crate) fn guest<'a>(claims: &'a Claims, request: &Request) -> Result<&'a TdxIdentity, Refusal> {
-    if claims.report_data != *request.report_data().as_bytes() {
+pub(crate) fn guest<'a>(claims: &'a Claims, order: &Transcript) -> Result<&'a TdxIdentity, Refusal> {
+    if claims.report_data != *order.request.as_bytes() {
         return Err(Refusal::new(Code::BindingMismatch, "binding.report_data"));
     }
     tdx(claims)

@@ -71,9 +71,18 @@ impl Drop for Taken<'_> {
 /// A verified proof of who the provider is.
 pub(crate) struct Proof {
     pub(crate) statement: Statement,
+    /// The report data of the statement.
+    pub(crate) data: ReportData,
     /// The machine that guests have to be on.
     pub(crate) platform: Platform,
     pub(crate) valid_until: u64,
+}
+
+impl Proof {
+    /// What the provider states, with its report data.
+    pub(crate) const fn stated(&self) -> (&Statement, &ReportData) {
+        (&self.statement, &self.data)
+    }
 }
 
 impl Own {
@@ -131,9 +140,10 @@ impl Own {
             return Ok(proof);
         }
         // The signing key is this process's fresh randomness, so a quote of another run does not carry it.
-        let (quote, claims) = self.quote(&self.statement.report_data())?;
+        let data = self.statement.report_data();
+        let (quote, Claims { platform, valid_until, .. }) = self.quote(&data)?;
         let statement = Statement { quote, ..self.statement.clone() };
-        let proof = Arc::new(Proof { statement, platform: claims.platform, valid_until: claims.valid_until });
+        let proof = Arc::new(Proof { statement, data, platform, valid_until });
         *self.proof.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&proof));
         Ok(proof)
     }

@@ -171,7 +171,7 @@ impl Session {
             Source { root, authority: &policy.authority, bound, instance: request.instance.as_deref() };
         let keys = source.keys(&request.keys);
         let asked = Asked::session(request, self.evidence);
-        let ticket = provider.record.release(&self.regime, root, asked, &self.proof.statement)?;
+        let ticket = provider.record.release(&self.regime, root, asked, self.proof.stated())?;
         provider.operation.metrics.released(Mode::V1, request.keys.len());
         self.given += u32::try_from(request.keys.len()).unwrap_or(u32::MAX - self.given);
         let keys = SessionKeys { keys, head: *ticket.head() };

@@ -1,14 +1,20 @@
 //! Step `sign`: the answer is this provider's, and for this order (R39).
 
 use bulla_crypto::{HpkeSealed, RoleHash};
-use bulla_protocol::v1::{Answer, FutureKey, Order, PublicKey};
+use bulla_protocol::v1::{Answer, FutureKey, PublicKey, Transcript};
 
 use crate::own::{Own, Proof};
 use crate::refusal::Refusal;
 
 /// Signs a v1 answer, and the head of the audit chain with it, with the key that the provider's quote covers.
-pub(crate) fn answer(own: &Own, proof: &Proof, order: &Order, sealed: HpkeSealed, head: [u8; 32]) -> Answer {
-    let signed = Answer::signed(&order.request, &order.evidence, &proof.statement, &sealed, &head);
+pub(crate) fn answer(
+    own: &Own,
+    proof: &Proof,
+    order: &Transcript,
+    sealed: HpkeSealed,
+    head: [u8; 32],
+) -> Answer {
+    let signed = Answer::signed(order, &proof.data, &sealed, &head);
     let signature = own.sign(&signed);
     let HpkeSealed { encapsulated_key, ciphertext } = sealed;
     Answer { encapsulated_key, ciphertext, head, signature }

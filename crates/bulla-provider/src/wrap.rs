@@ -2,13 +2,17 @@
 
 use bulla_crypto::{HpkeError, HpkePublicKey, HpkeSealed, Secret, SecretBytes};
 use bulla_protocol::Code;
-use bulla_protocol::v1::Request;
+use bulla_protocol::v1::Transcript;
 
 use crate::refusal::Refusal;
 
 /// Encrypts the keys of a v1 request, one after the other: HPKE with the whole request as its info (R41).
-pub(crate) fn hpke(keys: &SecretBytes, to: &HpkePublicKey, request: &Request) -> Result<HpkeSealed, Refusal> {
-    to.seal(&request.transport_info(), b"", keys.expose()).map_err(refusal)
+pub(crate) fn hpke(
+    keys: &SecretBytes,
+    to: &HpkePublicKey,
+    order: &Transcript,
+) -> Result<HpkeSealed, Refusal> {
+    to.seal(&order.transport_info(), b"", keys.expose()).map_err(refusal)
 }
 
 /// Encrypts a legacy key: libsodium's sealed box, 80 bytes for a key of 32.

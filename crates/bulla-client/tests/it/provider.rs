@@ -138,13 +138,14 @@ impl Provider {
         let root = self.roots.get(&request.root_id).ok_or(Code::UnknownRoot)?;
         let key =
             HpkePublicKey::from_bytes(Kem::XWing, &request.public_key).map_err(|_| Code::BadPublicKey)?;
-        let mut info = request.transport_info();
+        let transcript = order.transcript();
+        let mut info = transcript.transport_info();
         if self.other_transcript {
             info = info.part("more", b"");
         }
         let keys: Vec<u8> = request.keys.iter().flat_map(|wanted| self.key(root, wanted, evidence)).collect();
         let (sealed, head) = (key.seal(&info, b"", &keys).unwrap(), [0x66; 32]);
-        let signed = Answer::signed(request, evidence, &self.statement, &sealed, &head);
+        let signed = Answer::signed(&transcript, &self.statement.report_data(), &sealed, &head);
         let signature = self.forger.as_ref().unwrap_or(&self.signing_key).sign(&signed);
         let HpkeSealed { encapsulated_key, ciphertext } = sealed;
         Ok(Answer { encapsulated_key, ciphertext, head, signature })

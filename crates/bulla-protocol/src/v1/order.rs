@@ -1,9 +1,12 @@
 //! A request with its evidence, and the answer to it.
 
 use bulla_crypto::{HpkeSealed, Info, sha256};
+use bulla_tee::ReportData;
 use serde::{Deserialize, Serialize};
 
-use super::{Request, Statement, read};
+#[cfg(doc)]
+use super::Statement;
+use super::{Request, read};
 use crate::{Code, QUOTE_MAX, Signed, b64};
 
 /// Which evidence an [`Order`] brings.
@@ -53,6 +56,27 @@ impl Order {
         order.request.check()?;
         Ok(order)
     }
+
+    /// What its answer is bound to.
+    pub fn transcript(&self) -> Transcript {
+        Transcript { request: self.request.report_data(), evidence: sha256(&[&self.evidence]) }
+    }
+}
+
+/// An order as its answer names it. Both sides compute it, from what was sent and from what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transcript {
+    /// [`Request::report_data`].
+    pub request: ReportData,
+    /// SHA-256 of the evidence.
+    pub evidence: [u8; 32],
+}
+
+impl Transcript {
+    /// The info of the HPKE encryption that carries the keys: the whole request.
+    pub fn transport_info(&self) -> Info {
+        Info::new("bulla/key-transport/v1").part("request", self.request.as_bytes())
+    }
 }
 
 /// The answer to an [`Order`]: the keys, encrypted to the guest's one-time key, and the provider's signature over all.
@@ -62,7 +86,7 @@ pub struct Answer {
     /// The HPKE encapsulated key.
     #[serde(with = "b64")]
     pub encapsulated_key: Vec<u8>,
-    /// The keys, one after the other, encrypted under [`Request::transport_info`].
+    /// The keys, one after the other, encrypted under [`Transcript::transport_info`].
     #[serde(with = "b64")]
     pub ciphertext: Vec<u8>,
     /// The head of the provider's audit chain after this release: who keeps heads can show that a log was cut (R100).
@@ -74,18 +98,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What the provider signs: the request, the evidence, its own statement, the ciphertext and the audit head (R39).
-    pub fn signed(
-        request: &Request,
-        evidence: &[u8],
-        statement: &Statement,
-        sealed: &HpkeSealed,
-        head: &[u8; 32],
-    ) -> Info {
+    /// What the provider signs: the request, the evidence, its own [statement](Statement::report_data), the ciphertext and the
+    /// audit head (R39).
+    pub fn signed(order: &Transcript, provider: &ReportData, sealed: &HpkeSealed, head: &[u8; 32]) -> Info {
         Info::new("bulla/answer/v1")
-            .part("request", request.report_data().as_bytes())
-            .part("evidence", &sha256(&[evidence]))
-            .part("provider", statement.report_data().as_bytes())
+            .part("request", order.request.as_bytes())
+            .part("evidence", &order.evidence)
+            .part("provider", provider.as_bytes())
             .part("encapsulated key", &sealed.encapsulated_key)
             .part("ciphertext", &sealed.ciphertext)
             .part("head", head)

@@ -120,9 +120,4 @@ impl Request {
         parts.extend(keys.iter().map(|key| ("key", key.as_bytes())));
         RoleHash::new(Role::GuestRequest, &parts)
     }
-
-    /// The info of the HPKE encryption that carries the keys: the whole request.
-    pub fn transport_info(&self) -> Info {
-        Info::new("bulla/key-transport/v1").part("request", self.report_data().as_bytes())
-    }
 }

@@ -37,6 +37,9 @@ use crate::work::Quoting;
 /// The most that a request's head may have, in bytes, and what hyper may buffer for a connection.
 const BUFFER: usize = 16 * 1024;
 
+/// What an answer with a few keys needs, in bytes.
+const USUAL: usize = 2048;
+
 /// Speaks until the peer leaves.
 pub(super) async fn speak(
     service: &Arc<Service>,
@@ -105,10 +108,11 @@ async fn keys(State(service): Here, Extension(seat): Seated, body: HttpBody) -> 
         Ok(order) => order,
         Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let (subject, number) = (Subject::order(&order), regime.number);
+    let (transcript, number) = (order.transcript(), regime.number);
+    let subject = Subject::order(&order.request, &transcript);
     let answered = async {
         service
-            .walk(Quoting::Seldom, move |provider| provider.answer(&regime, &order))
+            .walk(Quoting::Seldom, move |provider| provider.answer(&regime, &order, &transcript))
             .await?
             .released()
             .await
@@ -161,11 +165,18 @@ pub(super) async fn respond<T: serde::Serialize>(
         answer.await
     };
     let response = match answer.await {
-        Ok(answer) => ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(answer)).into_response(),
+        Ok(answer) => json(&answer),
         Err(refusal) => problem(service, subject, &refusal).await,
     };
     seat.resting();
     response
+}
+
+fn json(answer: &impl serde::Serialize) -> Response {
+    let mut body = Vec::with_capacity(USUAL);
+    serde_json::to_writer(&mut body, answer).expect("texts, numbers and base64 are JSON");
+    let kind = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ([kind, (CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response()
 }
 
 /// An order that is whole, well-formed, fresh and for this provider; its evidence was not looked at (R50).
@@ -190,6 +201,9 @@ pub(super) async fn received<'a>(seat: &'a Seat, body: HttpBody) -> Result<Body<
 /// The body, as it arrives (R47).
 async fn whole<'a>(seat: &'a Seat, mut body: HttpBody) -> Result<Body<'a>, Refusal> {
     let mut whole = Body::new(seat);
+    // A piece is there for everybody, so that it may be taken before it arrives.
+    let expected = body.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
+    whole.reserve(expected.min(PIECE)).await?;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| Refusal::new(Code::Malformed, "malformed.cut"))?;
         let Ok(data) = frame.into_data() else {

@@ -292,16 +292,22 @@ impl Drop for Seat {
 pub(super) struct Body<'a> {
     seat: &'a Seat,
     memory: Option<OwnedSemaphorePermit>,
+    /// For how many bytes there is memory.
+    room: usize,
     pub(super) bytes: Vec<u8>,
 }
 
 impl<'a> Body<'a> {
     pub(super) const fn new(seat: &'a Seat) -> Self {
-        Self { seat, memory: None, bytes: Vec::new() }
+        Self { seat, memory: None, room: 0, bytes: Vec::new() }
     }
 
-    /// Waits for memory for `more` bytes, at most a [`PIECE`] at a time.
+    /// Waits for memory for `more` bytes, at most a [`PIECE`] at a time, as far as there is none yet.
     pub(super) async fn reserve(&mut self, more: usize) -> Result<(), Refusal> {
+        let more = (self.bytes.len() + more).saturating_sub(self.room);
+        if more == 0 {
+            return Ok(());
+        }
         let count = u32::try_from(more).map_err(|_| Refusal::from(Code::TooLarge))?;
         let turn = *self.seat.turn();
         let memory = self.seat.places.memory(count, turn).await?;
@@ -310,7 +316,8 @@ impl<'a> Body<'a> {
             Some(held) => held.merge(memory),
             None => self.memory = Some(memory),
         }
-        self.bytes.reserve_exact(more);
+        self.room += more;
+        self.bytes.reserve_exact(self.room - self.bytes.len());
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! `prev`; so the last line's hash, the head, covers every byte of the log.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use serde::Deserialize;
 
@@ -13,6 +14,9 @@ use super::Entry;
 
 /// The longest line, in bytes: an order of 256 keys with the longest paths fits.
 pub const LINE_MAX: usize = 256 * 1024;
+
+/// What a line about a few keys needs, with its end.
+const USUAL: usize = 1024;
 
 /// A place in the chain: a line's number, and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +46,14 @@ pub(crate) fn checkpoint(position: Position) -> Info {
 
 /// The line that says `entry` behind `position`, without its end.
 pub(crate) fn compose(position: Position, time: u64, entry: &Entry) -> Vec<u8> {
-    let entry = serde_json::to_vec(entry).expect("texts and numbers are JSON");
     let (number, prev) = (position.number + 1, hex::encode(position.head));
-    let mut line = format!("{{\"number\":{number},\"prev\":\"{prev}\",\"time\":{time},").into_bytes();
-    line.extend_from_slice(entry.get(1..).expect("an object begins with a brace"));
+    let mut line = Vec::with_capacity(USUAL);
+    write!(line, "{{\"number\":{number},\"prev\":\"{prev}\",\"time\":{time}")
+        .expect("a vector takes what is written");
+    let end = line.len();
+    serde_json::to_writer(&mut line, entry).expect("texts and numbers are JSON");
+    // The entry goes on where the links end.
+    *line.get_mut(end).expect("an object begins with a brace") = b',';
     line
 }
 

@@ -21,7 +21,8 @@ use std::thread::{self, JoinHandle};
 
 use bulla_crypto::{SigningKey, sha256};
 use bulla_protocol::Code;
-use bulla_protocol::v1::{Binding, Order, Selector, SessionRequest, Statement};
+use bulla_protocol::v1::{Binding, Request, Selector, SessionRequest, Statement, Transcript};
+use bulla_tee::ReportData;
 
 use crate::Error;
 use crate::audit::{Entry, Event, Mode, Position, Refused, Released, Stated, compose};
@@ -83,7 +84,7 @@ struct Queue {
     /// What the next start or file says of the provider.
     stated: Stated,
     /// What `stated` is about: the report data of the statement, and whether it has a quote.
-    about: ([u8; 64], bool),
+    about: (ReportData, bool),
     refusals: Refusals,
     /// Whether space is kept for releases.
     reserve: bool,
@@ -108,13 +109,13 @@ impl From<Mode> for Subject {
 
 impl Subject {
     /// Of a v1 order.
-    pub(crate) fn order(order: &Order) -> Self {
-        let key = order.request.keys.first();
+    pub(crate) fn order(request: &Request, transcript: &Transcript) -> Self {
+        let key = request.keys.first();
         Self {
             mode: Mode::V1,
             path: key.map(|key| key.path.clone()),
             purpose: key.map(|key| key.purpose.clone()),
-            evidence: Some(sha256(&[&order.evidence])),
+            evidence: Some(transcript.evidence),
         }
     }
 
@@ -163,7 +164,8 @@ impl Record {
         let version = env!("CARGO_PKG_VERSION");
         let statements = Folder::new(folder);
         let statement = regime.own.statement();
-        let (stated, about) = state(&statements, version, &measurement, regime, &statement);
+        let stated = state(&statements, version, &measurement, regime, &statement);
+        let about = (statement.report_data(), !statement.quote.is_empty());
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 end: None,
@@ -202,15 +204,15 @@ impl Record {
         self.queue().end.map(drop).ok_or(UNWRITABLE)
     }
 
-    /// Appends a release. Nothing of the answer may leave before the ticket is durable.
+    /// Appends a release, under a statement with its report data. Nothing of the answer may leave before the ticket is durable.
     pub(crate) fn release(
         &self,
         regime: &Regime,
         root: &Root,
         asked: Asked<'_>,
-        statement: &Statement,
+        (statement, data): (&Statement, &ReportData),
     ) -> Result<Ticket, Refusal> {
-        self.state(regime, statement);
+        self.state(regime, statement, data);
         let policy = &regime.policy;
         let entry = Entry::Released(Released {
             mode: asked.mode,
@@ -251,12 +253,12 @@ impl Record {
     }
 
     /// States under what the provider answers from now on, if that is not what was stated last.
-    pub(crate) fn state(&self, regime: &Regime, statement: &Statement) {
-        let about = about(statement);
+    fn state(&self, regime: &Regime, statement: &Statement, data: &ReportData) {
+        let about = (*data, !statement.quote.is_empty());
         if self.queue().about == about {
             return;
         }
-        let (stated, about) = state(&self.statements, self.version, &self.measurement, regime, statement);
+        let stated = state(&self.statements, self.version, &self.measurement, regime, statement);
         let mut queue = self.queue();
         queue.stated = stated.clone();
         queue.about = about;
@@ -303,9 +305,9 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// A v1 order.
-    pub(crate) fn order(order: &'a Order) -> Self {
-        let (request, evidence) = (&order.request, sha256(&[&order.evidence]));
+    pub(crate) fn order(request: &'a Request, transcript: &Transcript) -> Self {
         let (instance, keys) = (request.instance.as_deref(), request.keys.as_slice());
+        let evidence = transcript.evidence;
         Self { mode: Mode::V1, evidence, binding: named(&request.binding), instance, keys }
     }
 
@@ -389,10 +391,10 @@ fn state(
     measurement: &str,
     regime: &Regime,
     statement: &Statement,
-) -> (Stated, ([u8; 64], bool)) {
+) -> Stated {
     let policy = &regime.policy;
     let kept = (!statement.quote.is_empty()).then(|| statements.keep(statement));
-    let stated = Stated {
+    Stated {
         version: version.into(),
         signing_key: hex::encode(statement.signing_key),
         measurement: measurement.into(),
@@ -402,10 +404,5 @@ fn state(
         roots: regime.roots.iter().map(|root| hex::encode(root.id())).collect(),
         statement: kept,
         simulated: policy.simulated,
-    };
-    (stated, about(statement))
-}
-
-fn about(statement: &Statement) -> ([u8; 64], bool) {
-    (*statement.report_data().as_bytes(), !statement.quote.is_empty())
+    }
 }

@@ -65,7 +65,9 @@ impl Bench {
     fn release(&self, record: &Record) -> Result<Ticket, Refusal> {
         let regime = self.provider.regime();
         let root = regime.roots.current();
-        record.release(&regime, root, Asked::quote(b"evidence"), &regime.own.statement())
+        let statement = regime.own.statement();
+        let data = statement.report_data();
+        record.release(&regime, root, Asked::quote(b"evidence"), (&statement, &data))
     }
 
     fn released(&self, record: &Record) -> Result<(), Refusal> {

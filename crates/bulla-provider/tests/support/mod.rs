@@ -18,7 +18,7 @@ use bulla_crypto::{
     HpkePrivateKey, HpkeSealed, Info, Kem, Secret, SecretBytes, SigningKey, VerifyingKey, hkdf, sha256,
 };
 use bulla_protocol::v1::{
-    Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement,
+    Algorithm, Answer, Binding, Challenge, EvidenceKind, Order, Request, Selector, Statement, Transcript,
 };
 use bulla_protocol::{Code, Descriptor, DocumentRole, Problem, Signed};
 use bulla_provider::audit::{self, Verdict};
@@ -488,10 +488,11 @@ impl Client {
     pub fn open(&self, order: &Order, answer: &Answer) -> Option<SecretBytes> {
         let Answer { encapsulated_key, ciphertext, head, .. } = answer.clone();
         let sealed = HpkeSealed { encapsulated_key, ciphertext };
-        let signed = Answer::signed(&self.request, &order.evidence, &self.statement, &sealed, &head);
+        let transcript = Transcript { request: self.request.report_data(), ..order.transcript() };
+        let signed = Answer::signed(&transcript, &self.statement.report_data(), &sealed, &head);
         let key = VerifyingKey::from_bytes(self.statement.signing_key);
         key.verify(&signed, &answer.signature).ok()?;
-        self.private.open(&self.request.transport_info(), b"", &sealed).ok()
+        self.private.open(&transcript.transport_info(), b"", &sealed).ok()
     }
 }
 
