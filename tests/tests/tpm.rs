@@ -185,3 +185,82 @@ fn a_ring_is_counted_by_a_tpm() {
     std::fs::copy(bulla.path("old"), bulla.path("db")).unwrap();
     bulla.run(&format!("{tpm} key show {anchor} db")).fails(12, &["[envelope.rollback]"]);
 }
+
+/// A quote, from the machine to a verdict elsewhere: whose the key is, is shown once; from then on its name, the registers' values
+/// and the nonce decide.
+#[test]
+fn a_quote_is_judged_by_its_key_its_registers_and_its_nonce() {
+    let (software, other) = (SoftwareTpm::new(), SoftwareTpm::new());
+    let bulla = Bulla::new();
+    let on = |software: &SoftwareTpm| format!("--machine tpm:{} tpm", software.address());
+    let shown = bulla.run(&format!("{} show --json", on(&software))).json();
+    let of = |name: &str| shown[name].as_str().unwrap().to_owned();
+
+    bulla.run(&format!("{} keys -o keys", on(&software))).ok();
+    let ask = |name: &str, keep: &str| {
+        bulla.run(&format!("attest tpm ask keys --endorsement-key {name} -o question --keep {keep}"))
+    };
+    ask(&"ab".repeat(32), "kept").fails(10, &["another TPM"]);
+    ask(&of("endorsement_key"), "kept").ok();
+    ask(&of("endorsement_key"), "kept").fails(2, &["exists"]);
+    bulla.run(&format!("{} answer question -o answer", on(&software))).ok();
+    bulla.run(&format!("{} answer question", on(&other))).fails(13, &["[tpm.command]"]);
+    let key = bulla.run("attest tpm accept answer --kept kept").text();
+    ask(&of("endorsement_key"), "again").ok();
+    bulla.run("attest tpm accept answer --kept again").fails(10, &["pin nothing"]);
+    bulla.run("attest tpm accept kept --kept answer").fails(2, &[]);
+
+    let (nonce, key) = ("5a".repeat(32), key.trim());
+    bulla.run(&format!("{} quote --nonce {nonce} -o quote", on(&software))).ok();
+    bulla.run(&format!("{} quote --nonce 5a", on(&software))).fails(2, &["16 to 64"]);
+    let state = format!("4:{}+7:{}", of("PCR4"), of("PCR7"));
+    let verify = |what: &str, evidence: &str| bulla.run(&format!("attest {what} {evidence}"));
+    let good = format!("--attestation-key {key} --state {state} --nonce {nonce}");
+    let json = verify("verify --json", &format!("{good} quote")).json();
+    assert_eq!((&json["verified"], &json["tee"]), (&true.into(), &"tpm".into()));
+    assert_eq!((&json["attestation_key"], &json["pcr4"]), (&key.into(), &shown["PCR4"]));
+    assert!(verify("verify", &format!("{good} quote")).text().contains("resets"));
+    let explained = verify("explain", &format!("{good} quote")).text();
+    assert!(explained.contains("accepted") && explained.contains(&of("PCR7")), "{explained}");
+
+    // Each of the three decides, and the refusal says which, with what to do.
+    let zeros = "00".repeat(32);
+    for (wrong, code, class) in [
+        (good.replace(key, &zeros), "tpm_quote.attestation_key", 10),
+        (good.replace(&of("PCR7"), &zeros), "tpm_quote.state", 10),
+        (good.replace(&nonce, &"5b".repeat(32)), "binding.report_data", 10),
+        (
+            good.replace(&format!("--nonce {nonce}"), &format!("--report-data {}", "5a".repeat(64))),
+            "binding.report_data",
+            10,
+        ),
+    ] {
+        verify("verify", &format!("{wrong} quote")).fails(class, &[&format!("[{code}]")]);
+        let ran = verify("explain --json", &format!("{wrong} quote"));
+        let said: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!((ran.code, &said["verdict"]["code"]), (class, &code.into()));
+        assert!(said["policy"]["rules"].as_array().unwrap().len() == 3);
+        let text = verify("explain", &format!("{wrong} quote"));
+        assert!(String::from_utf8_lossy(&text.stdout).contains("what to do"), "{text:?}");
+    }
+    // One of two states is enough.
+    let both = format!("{good} --state 7:{zeros}");
+    verify("verify", &format!("{both} quote")).ok();
+    software.extend(7, "secure boot is off");
+    bulla.run(&format!("{} quote --nonce {nonce} -o later", on(&software))).ok();
+    verify("verify", &format!("{good} later")).fails(10, &["PCR7", "[tpm_quote.state]"]);
+
+    let mut changed = bulla.read("quote");
+    changed[100] ^= 1;
+    bulla.write("changed", changed);
+    verify("verify", &format!("{good} changed")).fails(11, &["[tpm_quote."]);
+    verify("verify", "quote --collateral x").fails(2, &["--attestation-key"]);
+    verify("verify", &format!("{good} --tcb OutOfDate quote")).fails(2, &["alone"]);
+    bulla.write("text", "no quote");
+    verify("verify", &format!("{good} text")).fails(2, &["this is none"]);
+    verify("verify", "quote").fails(2, &["--collateral"]);
+    let claims = verify("show --json", "quote").json();
+    assert_eq!((&claims["kind"], &claims["verified"]), (&"tpm".into(), &false.into()));
+    assert_eq!((&claims["attestation_key"], &claims["pcr4"]), (&key.into(), &shown["PCR4"]));
+    assert_eq!((software.occupied(), other.occupied()), (0, 0));
+}

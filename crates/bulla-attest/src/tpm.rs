@@ -9,7 +9,7 @@ mod attest;
 mod fault;
 mod public;
 
-pub use activation::{Activation, Credential};
+pub use activation::{Activation, Credential, Pending};
 pub use fault::TpmFault;
 pub use public::{attestation_key_name, endorsement_key_name};
 

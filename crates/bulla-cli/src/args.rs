@@ -28,7 +28,8 @@ mod successor;
 mod tpm;
 
 pub(crate) use attest::{
-    Attest, Collateral, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store, Verify,
+    Attest, AttestTpm, Collateral, Expected, Export, Fetch, Import, Policy, PolicyFile, Show, Status, Store,
+    TpmAccept, TpmAsk, Verify,
 };
 pub(crate) use audit::{Audit, AuditShow, AuditVerify};
 pub(crate) use authority::{
@@ -59,7 +60,10 @@ pub(crate) use successor::{
     Judging, Successor, SuccessorAdmit, SuccessorAdopt, SuccessorRequest, SuccessorShow,
 };
 #[cfg(feature = "tpm")]
-pub(crate) use tpm::{TpmApprove, TpmApprover, TpmCommand, TpmCounter, TpmCounterStatus, TpmEnrol, TpmShow};
+pub(crate) use tpm::{
+    TpmAnswer, TpmApprove, TpmApprover, TpmCommand, TpmCounter, TpmCounterStatus, TpmEnrol, TpmOutput,
+    TpmQuoteFor, TpmShow,
+};
 
 /// Seals secrets and files to a confidential-computing identity and opens them again.
 #[derive(Debug, Parser)]

@@ -51,6 +51,7 @@ fn run(args: &Args) -> Result<ExitCode, Failure> {
         Command::Attest(args::Attest::Show(options)) => command::attest::show(options),
         Command::Attest(args::Attest::Verify(options)) => command::attest::verify(options),
         Command::Attest(args::Attest::Explain(options)) => command::attest::explain(options),
+        Command::Attest(args::Attest::Tpm(subcommand)) => command::attest::tpm::run(subcommand),
         Command::Attest(args::Attest::Collateral(action)) => command::attest::collateral::run(action),
         Command::Attest(args::Attest::Policy(args::Policy::Check(file))) => {
             command::attest::policy::check(file)

@@ -4,7 +4,7 @@ use aws_lc_rs::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, ag
 use aws_lc_rs::cipher::{AES_128, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::SystemRandom;
-use bulla_crypto::{EntropyFailure, Secret, hmac, sha256};
+use bulla_crypto::{EntropyFailure, Secret, SecretBytes, hmac, sha256};
 
 use super::attestation_key_name;
 
@@ -19,9 +19,14 @@ use super::attestation_key_name;
 /// // asked?.credential() goes to the TPM, and asked?.accept(&answer) is the name to pin.
 /// ```
 pub struct Activation {
+    pending: Pending,
+    credential: Credential,
+}
+
+/// What the answer to a question has to be. It stays with whoever asked.
+pub struct Pending {
     secret: Secret<32>,
     attestation_key: [u8; 32],
-    credential: Credential,
 }
 
 /// What the TPM is asked to decrypt.
@@ -60,7 +65,8 @@ impl Activation {
         let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
         let credential =
             Credential { blob: [sized(&mac), sealed].concat(), seed: [sized(&x), sized(&y)].concat() };
-        Ok(Self { secret, attestation_key: attestation_key_name(attestation_key), credential })
+        let pending = Pending { secret, attestation_key: attestation_key_name(attestation_key) };
+        Ok(Self { pending, credential })
     }
 
     /// What goes to the TPM.
@@ -68,9 +74,32 @@ impl Activation {
         &self.credential
     }
 
+    /// What the answer has to be.
+    pub const fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    /// As [`Pending::accept`].
+    pub fn accept(&self, answer: &Secret<32>) -> Option<[u8; 32]> {
+        self.pending.accept(answer)
+    }
+}
+
+impl Pending {
     /// The name of the attestation key, to be pinned, where this is the answer.
     pub fn accept(&self, answer: &Secret<32>) -> Option<[u8; 32]> {
         self.secret.ct_eq(answer).then_some(self.attestation_key)
+    }
+
+    /// For whoever waits in another process: the name of the attestation key and the secret, 64 bytes.
+    pub fn to_bytes(&self) -> SecretBytes {
+        SecretBytes::new([&self.attestation_key[..], self.secret.expose()].concat())
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    pub fn from_bytes(bytes: &SecretBytes) -> Option<Self> {
+        let (name, secret) = bytes.expose().split_first_chunk()?;
+        Some(Self { attestation_key: *name, secret: Secret::try_from(secret).ok()? })
     }
 }
 

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Subcommand, ValueHint};
 
+mod tpm;
+
+pub(crate) use tpm::{AttestTpm, Expected, TpmAccept, TpmAsk};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Attest {
     /// Show what a quote claims and who is said to have signed what; nothing is verified
@@ -12,6 +16,9 @@ pub(crate) enum Attest {
     Verify(Verify),
     /// Verify a quote, and say by which rules, whose signatures and what remedy
     Explain(Verify),
+    /// Show whose the attestation key of a TPM is, once, so that its quotes can be judged
+    #[command(subcommand)]
+    Tpm(AttestTpm),
     /// Appraisal policies
     #[command(subcommand)]
     Policy(Policy),
@@ -37,12 +44,12 @@ pub(crate) struct Show {
 
 #[derive(Debug, Group)]
 pub(crate) struct Verify {
-    /// The quote, raw
+    /// The evidence, raw: a quote or a SEV-SNP report, judged with collateral, or a TPM's quote, judged by what is expected of it
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) quote: PathBuf,
 
     /// The collateral to judge it with
-    #[arg(long, value_name = "JSON", required_unless_present = "store", conflicts_with = "store", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "JSON", required_unless_present_any = ["store", "attestation_key"], conflicts_with = "store", value_hint = ValueHint::FilePath)]
     pub(crate) collateral: Option<PathBuf>,
 
     /// A folder of `collateral fetch`, whose collateral and floor to judge it with; nothing is fetched
@@ -73,6 +80,9 @@ pub(crate) struct Verify {
     /// The TCB statuses that the strict policy accepts too, with all their advisories and without end
     #[arg(long, value_name = "STATUS", value_delimiter = ',', conflicts_with = "policy")]
     pub(crate) tcb: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) tpm: Expected,
 
     /// Print JSON
     #[arg(long)]
@@ -142,11 +152,11 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "FILE", requires = "pccs", value_hint = ValueHint::FilePath)]
     pub(crate) authorities: Option<PathBuf>,
 
-    /// Ask for what machines will have to meet, before they have to
+    /// TpmAsk for what machines will have to meet, before they have to
     #[arg(long, conflicts_with = "evaluation_number")]
     pub(crate) early: bool,
 
-    /// Ask for one TCB evaluation data number, as long as there is such collateral
+    /// TpmAsk for one TCB evaluation data number, as long as there is such collateral
     #[arg(long, value_name = "NUMBER")]
     pub(crate) evaluation_number: Option<u32>,
 }

@@ -8,6 +8,12 @@ use clap::{Args as Group, Subcommand, ValueHint};
 pub(crate) enum TpmCommand {
     /// Say who the TPM is and what was measured into it
     Show(TpmShow),
+    /// Write the public keys that show whose quotes are: a verifier's `bulla attest tpm ask` takes them
+    Keys(TpmOutput),
+    /// Answer a verifier's question, which only this TPM can
+    Answer(TpmAnswer),
+    /// Quote all registers for a verifier's nonce
+    Quote(TpmQuoteFor),
     /// Print the public key of who approves, as a policy names it: `pcr:4+7,authority=HEX,label=NAME`
     Approver(TpmApprover),
     /// Approve of a state of the registers, so that what was sealed under this authority and label opens in it, for ever
@@ -22,6 +28,33 @@ pub(crate) struct TpmShow {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct TpmOutput {
+    /// Write here instead of standard output
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct TpmAnswer {
+    /// The question, as `bulla attest tpm ask` wrote it
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) question: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) output: TpmOutput,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct TpmQuoteFor {
+    /// The verifier's nonce: 16 to 64 fresh random bytes
+    #[arg(long, value_name = "HEX")]
+    pub(crate) nonce: String,
+
+    #[command(flatten)]
+    pub(crate) output: TpmOutput,
 }
 
 #[derive(Debug, Group)]

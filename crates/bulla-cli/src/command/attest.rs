@@ -6,9 +6,11 @@ mod explain;
 mod judge;
 mod picture;
 pub(crate) mod policy;
+mod reason;
 mod show;
+pub(crate) mod tpm;
 
-use bulla_attest::{Error, Reason};
+use bulla_attest::Error;
 use serde_json::{Value, json};
 
 use crate::args::Verify;
@@ -23,7 +25,11 @@ pub(crate) use show::show;
 
 /// Verifies and prints.
 pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
-    let Judged { verdict, .. } = judge::judge(options)?;
+    let evidence = judge::evidence(options)?;
+    if tpm::is_quote(&evidence) {
+        return tpm::verify(options, &evidence);
+    }
+    let Judged { verdict, .. } = judge::judge(options, evidence)?;
     if options.json {
         say::result(report(&verdict));
     } else if let Ok(accepted) = &verdict {
@@ -33,25 +39,17 @@ pub(crate) fn verify(options: &Verify) -> Result<(), Failure> {
 }
 
 fn report(verdict: &Result<Accepted, Error>) -> Value {
-    match verdict {
-        Ok(accepted) => accepted.json(),
-        Err(error) => json!({
-            "verified": false,
-            "code": error.code(),
-            "message": error.to_string(),
-            "reason": reason(&error.reason()),
-            "remote": error.remote().code(),
-            "tcb_status": error.tcb().map(|tcb| tcb.status.as_str()),
-            "advisory_ids": error.tcb().map(claims::advisories),
-        }),
-    }
+    verdict.as_ref().map_or_else(refusal, Accepted::json)
 }
 
-fn reason(reason: &Reason) -> Value {
+fn refusal(error: &Error) -> Value {
     json!({
-        "clause": reason.clause,
-        "wanted": reason.wanted,
-        "found": reason.found,
-        "remedy": reason.remedy,
+        "verified": false,
+        "code": error.code(),
+        "message": error.to_string(),
+        "reason": reason::json(&error.reason()),
+        "remote": error.remote().code(),
+        "tcb_status": error.tcb().map(|tcb| tcb.status.as_str()),
+        "advisory_ids": error.tcb().map(claims::advisories),
     })
 }

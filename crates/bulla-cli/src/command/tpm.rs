@@ -3,11 +3,15 @@
 use std::io::Write;
 
 use bulla_tee::tpm::{NAMES, PcrSet, TpmIdentity};
-use bulla_tee::{Anchor, Identity, Policy, Tee};
+use bulla_tee::{Anchor, EvidenceKind, Identity, Policy, Tee};
 use bulla_tpm::{Approver, Counter, Tpm};
 use serde_json::{Map, Value, json};
 
-use crate::args::{TpmApprove, TpmApprover, TpmCommand, TpmCounter, TpmCounterStatus, TpmEnrol, TpmShow};
+use crate::args::{
+    TpmAnswer, TpmApprove, TpmApprover, TpmCommand, TpmCounter, TpmCounterStatus, TpmEnrol, TpmOutput,
+    TpmQuoteFor, TpmShow,
+};
+use crate::command::attest::tpm::challenge;
 use crate::failure::Failure;
 use crate::{anchor, files, machine, openers, say};
 
@@ -17,6 +21,9 @@ const KEY_LIMIT: u64 = 64 * 1024;
 pub(crate) fn run(machine: Option<&str>, subcommand: &TpmCommand) -> Result<(), Failure> {
     match subcommand {
         TpmCommand::Show(options) => show(&tpm(machine)?, options),
+        TpmCommand::Keys(options) => keys(&tpm(machine)?, options),
+        TpmCommand::Answer(options) => answer(&tpm(machine)?, options),
+        TpmCommand::Quote(options) => quote(&tpm(machine)?, options),
         TpmCommand::Approver(options) => approver(options),
         TpmCommand::Approve(options) => approve(machine, options),
         TpmCommand::Counter(TpmCounter::Enrol(options)) => enrol(tpm(machine)?, options),
@@ -70,6 +77,34 @@ fn print(as_json: bool, lines: &[(&str, Value)]) {
         return;
     }
     lines.iter().for_each(|(name, value)| say::field(name, value));
+}
+
+fn write(output: &TpmOutput, bytes: &[u8]) -> Result<(), Failure> {
+    files::output(output.output.as_deref(), |file| file.write_all(bytes))
+}
+
+fn keys(tpm: &Tpm, options: &TpmOutput) -> Result<(), Failure> {
+    let (endorsement, attestation) = tpm.points()?;
+    let keys =
+        json!({ "endorsement_key": hex::encode(endorsement), "attestation_key": hex::encode(attestation) });
+    write(options, format!("{keys}\n").as_bytes())
+}
+
+fn answer(tpm: &Tpm, options: &TpmAnswer) -> Result<(), Failure> {
+    let question: Value = serde_json::from_slice(&files::read(&options.question, KEY_LIMIT)?)
+        .map_err(|_| Failure::usage("it is not JSON").about(&options.question))?;
+    let part =
+        |name: &str| question.get(name).and_then(Value::as_str).and_then(|digits| hex::decode(digits).ok());
+    let (Some(blob), Some(seed)) = (part("blob"), part("seed")) else {
+        return Err(Failure::usage("it is no question of `bulla attest tpm ask`").about(&options.question));
+    };
+    let answer = tpm.activate(&blob, &seed)?;
+    write(&options.output, format!("{}\n", hex::encode(answer.expose())).as_bytes())
+}
+
+fn quote(tpm: &Tpm, options: &TpmQuoteFor) -> Result<(), Failure> {
+    let evidence = tpm.attest(&challenge(&options.nonce)?, EvidenceKind::Quote)?;
+    write(&options.output, evidence.bytes())
 }
 
 fn approver(options: &TpmApprover) -> Result<(), Failure> {

@@ -3,14 +3,18 @@
 use bulla_attest::Outline;
 use serde_json::json;
 
-use super::judge::{Judged, judge};
-use super::{picture, policy, report};
+use super::judge::{Judged, evidence, judge};
+use super::{picture, policy, reason, report, tpm};
 use crate::args::Verify;
 use crate::failure::Failure;
 use crate::say;
 
 pub(crate) fn explain(options: &Verify) -> Result<(), Failure> {
-    let Judged { quote, collateral, policy, verdict } = judge(options)?;
+    let evidence = evidence(options)?;
+    if tpm::is_quote(&evidence) {
+        return tpm::explain(options, &evidence);
+    }
+    let Judged { quote, collateral, policy, verdict } = judge(options, evidence)?;
     // What cannot be outlined was refused for the same reason.
     let outline = Outline::of(&quote, collateral.as_ref()).ok();
     let signers = outline.map(|outline| outline.signers).unwrap_or_default();
@@ -32,17 +36,7 @@ pub(crate) fn explain(options: &Verify) -> Result<(), Failure> {
             say::result("accepted");
             accepted.lines().iter().for_each(|(name, value)| say::field(name, value));
         }
-        Err(error) => {
-            let reason = error.reason();
-            say::result(format_args!("refused [{}]", reason.code));
-            let parts = [
-                ("rule", reason.clause),
-                ("wanted", reason.wanted),
-                ("found", reason.found),
-                ("what to do", reason.remedy),
-            ];
-            parts.into_iter().for_each(|(name, text)| say::field(name, &text.into()));
-        }
+        Err(error) => reason::print(error),
     }
     verdict.map(drop).map_err(Failure::from)
 }

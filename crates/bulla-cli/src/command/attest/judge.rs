@@ -46,9 +46,15 @@ impl Accepted {
     }
 }
 
-pub(super) fn judge(options: &Verify) -> Result<Judged, Failure> {
-    // One byte beyond the limit is enough to be refused for it, by the verifier like everything else.
-    let quote = files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
+/// What is to be judged. One byte beyond the limit is enough to be refused for it, by the verifier like everything else.
+pub(super) fn evidence(options: &Verify) -> Result<Vec<u8>, Failure> {
+    files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)
+}
+
+pub(super) fn judge(options: &Verify, quote: Vec<u8>) -> Result<Judged, Failure> {
+    if !options.tpm.attestation_key.is_empty() {
+        return Err(Failure::usage("--attestation-key is for a TPM's quote, and this is none"));
+    }
     let mut policy = match &options.policy {
         Some(file) => policy::read(file)?,
         None => Policy::strict().allow_statuses(&statuses(&options.tcb)?),

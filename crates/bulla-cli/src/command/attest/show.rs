@@ -3,19 +3,22 @@
 use bulla_attest::{Collateral, Outline};
 use serde_json::{Map, Value};
 
-use super::{claims, picture};
+use super::{claims, picture, tpm};
 use crate::args::Show;
 use crate::failure::Failure;
 use crate::{files, say};
 
 pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     let quote = files::beginning(&options.quote, bulla_protocol::QUOTE_MAX as u64 + 1)?;
+    if tpm::is_quote(&quote) {
+        return show_tpm(options, &quote);
+    }
     let collateral = options.collateral.as_ref().map(|path| {
         let json = files::beginning(path, Collateral::LIMIT as u64 + 1)?;
         Ok::<_, Failure>(Collateral::from_json(&json)?)
     });
     let outline = Outline::of(&quote, collateral.transpose()?.as_ref())?;
-    say::note("claimed, not verified: whoever made these bytes chose them");
+    say::note(CLAIMED);
     let lines = lines(&outline);
     if options.json {
         let mut report: Map<String, Value> =
@@ -28,6 +31,21 @@ pub(crate) fn show(options: &Show) -> Result<(), Failure> {
     lines.iter().for_each(|(name, value)| say::field(name, value));
     say::result("");
     picture::lines(&outline.signers).iter().for_each(say::result);
+    Ok(())
+}
+
+const CLAIMED: &str = "claimed, not verified: whoever made these bytes chose them";
+
+fn show_tpm(options: &Show, quote: &[u8]) -> Result<(), Failure> {
+    let lines = tpm::claimed(quote)?;
+    say::note(CLAIMED);
+    if options.json {
+        let mut report: Map<String, Value> = lines.into_iter().collect();
+        report.insert("verified".into(), false.into());
+        say::result(Value::from(report));
+        return Ok(());
+    }
+    lines.iter().for_each(|(name, value)| say::field(name, value));
     Ok(())
 }
 
