@@ -1,6 +1,6 @@
 //! The cryptography that `dcap-qvl` and our own checks run on: aws-lc-rs and nothing else.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +18,13 @@ use webpki::aws_lc_rs::{ECDSA_P256_SHA256, RSA_PSS_2048_8192_SHA384_LEGACY_KEY};
 /// How many verified signatures a generation remembers; at 32 bytes each, in two generations.
 const REMEMBERED: usize = 1024;
 
+/// How many signatures are kept at hand; a quote and its collateral have nine.
+const KEPT: usize = 32;
+
 thread_local! {
     static EXECUTED: Cell<u64> = const { Cell::new(0) };
+    /// Key, message and signature of what verified while the thread is [`walking`].
+    static AT_HAND: RefCell<Option<Vec<[Vec<u8>; 3]>>> = const { RefCell::new(None) };
 }
 
 /// How many signatures on P-256 the calling thread has verified since it began, in all verifiers together: what verifying evidence
@@ -32,6 +37,31 @@ pub fn signatures_verified() -> u64 {
 #[doc(hidden)]
 pub fn forget_signatures() {
     *verified() = Verified::new();
+}
+
+/// Does what asks for the same signatures again: in it, the calling thread knows them by their bytes, and hashes no message
+/// twice.
+pub(crate) fn walking<T>(walk: impl FnOnce() -> T) -> T {
+    struct Done;
+    impl Drop for Done {
+        fn drop(&mut self) {
+            AT_HAND.take();
+        }
+    }
+    let _done = Done;
+    AT_HAND.set(Some(Vec::new()));
+    walk()
+}
+
+fn is_at_hand(signed: [&[u8]; 3]) -> bool {
+    AT_HAND.with_borrow(|at_hand| at_hand.iter().flatten().any(|known| *known == signed))
+}
+
+fn keep_at_hand(signed: [&[u8]; 3]) {
+    AT_HAND.with_borrow_mut(|at_hand| match at_hand {
+        Some(at_hand) if at_hand.len() < KEPT => at_hand.push(signed.map(<[u8]>::to_vec)),
+        _ => (),
+    });
 }
 
 fn count() {
@@ -119,16 +149,20 @@ impl SignatureVerificationAlgorithm for Remembering {
     }
 
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let signed = [key, message, signature];
+        if is_at_hand(signed) {
+            return Ok(());
+        }
         // Hashed once: for what is remembered, and for what is signed.
         let message = digest(&SHA256, message);
         let id = bulla_crypto::sha256(&[&(key.len() as u64).to_be_bytes(), key, message.as_ref(), signature]);
-        if verified().contains(&id) {
-            return Ok(());
+        if !verified().contains(&id) {
+            count();
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
+            key.verify_digest(&message, signature).map_err(|_| InvalidSignature)?;
+            verified().insert(id);
         }
-        count();
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key);
-        key.verify_digest(&message, signature).map_err(|_| InvalidSignature)?;
-        verified().insert(id);
+        keep_at_hand(signed);
         Ok(())
     }
 }
@@ -172,7 +206,40 @@ fn verified() -> MutexGuard<'static, Verified> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+
     use super::*;
+
+    #[test]
+    fn a_signature_at_hand_is_known_by_all_of_its_bytes_and_only_while_walking() {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let signature = pair.sign(&SystemRandom::new(), b"message").unwrap();
+        let signed = [pair.public_key().as_ref(), b"message", signature.as_ref()];
+        let is_good = |[key, message, signature]: [&[u8]; 3]| is_signed(key, message, signature);
+
+        assert!(is_good(signed) && !is_at_hand(signed));
+        walking(|| {
+            assert!(!is_at_hand(signed) && is_good(signed) && is_at_hand(signed) && is_good(signed));
+            for part in 0..signed.len() {
+                let mut other = signed.map(<[u8]>::to_vec);
+                *other[part].last_mut().unwrap() ^= 1;
+                let other = [&other[0][..], &other[1], &other[2]];
+                assert!(!is_at_hand(other) && !is_good(other) && !is_at_hand(other), "{part}");
+            }
+            (0..2 * KEPT).for_each(|_| keep_at_hand(signed));
+            assert_eq!(AT_HAND.take().map(|kept| kept.len()), Some(KEPT));
+        });
+        let interrupted = catch_unwind(AssertUnwindSafe(|| {
+            walking(|| {
+                keep_at_hand(signed);
+                panic!("interrupted");
+            });
+        }));
+        assert!(interrupted.is_err() && !is_at_hand(signed));
+    }
 
     #[test]
     fn what_is_asked_for_again_outlives_what_was_asked_for_once() {

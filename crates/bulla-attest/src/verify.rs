@@ -14,7 +14,7 @@ use bulla_tee::{Identity, SgxIdentity, TdxIdentity, is_simulated};
 
 use crate::check::{check, check_collateral};
 use crate::collateral::{Facts, Floor};
-use crate::crypto::VerifyingKey;
+use crate::crypto::{VerifyingKey, walking};
 use crate::endorsement::{Endorsement, Key};
 use crate::explain::{explain, missing};
 use crate::memory::{Memory, Remembered};
@@ -236,7 +236,7 @@ impl Verifier {
             known.check_signature(quote)?;
             return Ok(known);
         }
-        let found = Arc::new(endorse(quote, collateral, now, &self.anchor, policy)?);
+        let found = Arc::new(walking(|| endorse(quote, collateral, now, &self.anchor, policy))?);
         self.memory.remember(key, &found, quote.body.tee(), digest, now);
         Ok(found)
     }
