@@ -1,9 +1,12 @@
 //! What keeps a platform from the best level that its vendor lists, by name.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use dcap_qvl::tcb_info::{SvnComponent, SvnShortfall, TdxModuleTcbLevel};
 use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel, TcbStatus};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::{IntelPlatform, Shortfall};
 
@@ -102,23 +105,12 @@ struct Name {
 }
 
 impl Names {
-    /// `text` is the TCB info as it was signed: `dcap-qvl` drops the names.
+    /// `text` is the TCB info as it was signed: `dcap-qvl` drops the names. What is behind the first level is not read.
     pub(crate) fn read(text: &str) -> Self {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Document<'a> {
-            #[serde(borrow)]
-            tcb_levels: Vec<&'a RawValue>,
-        }
-        #[derive(Deserialize)]
-        struct Level {
-            tcb: Names,
-        }
-        let first = || {
-            let document = serde_json::from_str::<Document<'_>>(text).ok()?;
-            serde_json::from_str::<Level>(document.tcb_levels.first()?.get()).ok()
-        };
-        first().map(|level| level.tcb).unwrap_or_default()
+        let mut first = None;
+        // An error where there is more, which there always is.
+        let _ = serde_json::Deserializer::from_str(text).deserialize_map(FirstLevel(&mut first));
+        first.map(|level| level.tcb).unwrap_or_default()
     }
 
     fn describe(&self, short: SvnShortfall) -> Shortfall {
@@ -136,6 +128,46 @@ impl Names {
         };
         let certified = matches!(short.component, SvnComponent::Sgx(_) | SvnComponent::PceSvn);
         Shortfall { component, found: short.have, wanted: short.needs, remedy, certified }
+    }
+}
+
+/// One of the levels of a document.
+#[derive(Deserialize)]
+struct Level {
+    tcb: Names,
+}
+
+/// Looks for the first level.
+struct FirstLevel<'a>(&'a mut Option<Level>);
+
+impl<'de> Visitor<'de> for FirstLevel<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("levels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut document: A) -> Result<(), A::Error> {
+        while let Some(key) = document.next_key::<Cow<'de, str>>()? {
+            if key == "tcbLevels" {
+                return document.next_value_seed(self);
+            }
+            document.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut levels: A) -> Result<(), A::Error> {
+        *self.0 = levels.next_element()?;
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for FirstLevel<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, levels: D) -> Result<(), D::Error> {
+        levels.deserialize_seq(self)
     }
 }
 
