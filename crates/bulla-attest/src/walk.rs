@@ -22,12 +22,15 @@ use crate::collateral::{Chains, read_before};
 use crate::crypto::Engine;
 use crate::error::Item;
 use crate::explain;
-use crate::pki::{Certificate, Crl, END, Shape, decode_pem};
+use crate::pki::{BEGIN, Certificate, Crl, END, Shape, decode_pem};
 use crate::quote::{Body, Quote};
 use crate::{Collateral, Tcb, TcbStatus};
 
 /// How many bytes a quoting enclave vouches for beside its key (Intel SGX ECDSA QuoteLibReference).
 const AUTH_DATA: usize = 32;
+
+/// How a certificate begins, with a header that means nothing (RFC 1421, section 4.4).
+const HEADED: &str = "-----BEGIN CERTIFICATE-----\nHeaders: 1\n\n";
 
 /// What a platform's TCB is, of a quote that passed our own checks; its shortfalls are left to the caller. Where it is refused,
 /// the library's sentence or one like it, for who finds no better reason.
@@ -76,9 +79,12 @@ fn by_library(
     })
 }
 
-/// The text of a chain that was walked as one of this shape, without its root.
+/// The text of a chain that was walked as one of this shape, without its root. Each certificate has a header, because the
+/// library looks for the end of headers up to the end of a certificate that has none, twice.
 fn below_root(chain: &str, shape: Shape) -> String {
-    chain.split_inclusive(END).take(shape.below).collect()
+    let below: String = chain.split_inclusive(END).take(shape.below).collect();
+    let has_headers = below.contains("\n\n") || below.contains("\r\n\r\n");
+    if has_headers { below } else { below.replace(BEGIN, HEADED) }
 }
 
 /// What the library's walk asks of quoting enclave, levels and enclave.
@@ -140,4 +146,24 @@ fn check_paths(
 
 fn text(error: impl ToString) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_given_a_header_where_what_it_has_is_not_taken_for_one() {
+        let chain = |breaks: &str| {
+            ["A", "B", "C"].map(|text| [BEGIN, "\n", text, breaks, END, "\n"].concat()).concat()
+        };
+        let headed = "-----BEGIN CERTIFICATE-----\nHeaders: 1\n\n\nA\n-----END CERTIFICATE-----";
+        assert_eq!(below_root(&chain("\n"), SIGNER), headed);
+        let headed = below_root(&chain("\n"), PCK);
+        assert_eq!([headed.matches(HEADED).count(), headed.matches(END).count()], [2, 2]);
+        for breaks in ["\n\n", "\r\n\r\n"] {
+            let below = below_root(&chain(breaks), PCK);
+            assert!(chain(breaks).starts_with(&below) && below.matches(END).count() == 2, "{breaks:?}");
+        }
+    }
 }
