@@ -87,6 +87,8 @@ mod quote;
 mod ra_tls;
 mod reason;
 mod report;
+#[cfg(test)]
+mod samples;
 mod shortfall;
 mod snp;
 mod status;

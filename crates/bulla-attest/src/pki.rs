@@ -2,26 +2,26 @@
 //!
 //! `dcap-qvl` walks the whole path itself; what is here names the reason of a refusal and refuses more.
 
+mod certificate;
+
 use std::iter;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls_pki_types::CertificateDer;
-use x509_parser::asn1_rs::{BitString, oid};
-use x509_parser::certificate::{X509Certificate, X509CertificateParser};
-use x509_parser::nom::Parser;
-use x509_parser::oid_registry::{
-    OID_NIST_HASH_SHA384, OID_PKCS1_RSASSAPSS, OID_X509_EXT_BASIC_CONSTRAINTS, Oid,
-};
-use x509_parser::prelude::{BasicConstraints, FromDer, ParsedExtension, X509Extension};
+use x509_parser::asn1_rs::oid;
+use x509_parser::oid_registry::{OID_NIST_HASH_SHA384, OID_PKCS1_RSASSAPSS, Oid};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Extension};
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
 use crate::crypto::{is_signed, is_signed_rsa_pss};
-use crate::der::{GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, value};
+use crate::der::{BIT_STRING, GENERALIZED_TIME, INTEGER, SEQUENCE, UTC_TIME, tagged, value};
 use crate::error::{Item, ItemFault};
 use crate::{Error, TrustAnchor};
+
+pub(crate) use certificate::Certificate;
 
 /// The mask generation function of RSASSA-PSS (RFC 8017).
 const MGF1: Oid<'static> = oid!(1.2.840.113549.1.1.8);
@@ -36,90 +36,6 @@ const LINE_BREAKS: [char; 2] = ['\r', '\n'];
 
 /// The longest chain that is looked at (R31).
 const CHAIN_LIMIT: usize = 8;
-
-/// A certificate that parses; nothing of it is verified.
-pub(crate) struct Certificate<'a> {
-    der: &'a [u8],
-    x509: X509Certificate<'a>,
-}
-
-impl<'a> Certificate<'a> {
-    /// Reads exactly one certificate.
-    pub(crate) fn parse(der: &'a [u8]) -> Option<Self> {
-        let (rest, x509) = X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok()?;
-        (rest.is_empty() && names_its_algorithm_twice(der)).then_some(Self { der, x509 })
-    }
-
-    /// As [`Certificate::parse`], for a certificate of `item`.
-    pub(crate) fn of(item: Item, der: &'a [u8]) -> Result<Self, Error> {
-        Self::parse(der).ok_or_else(|| Error::item(item, ItemFault::Chain, "a certificate is malformed"))
-    }
-
-    pub(crate) const fn der(&self) -> &'a [u8] {
-        self.der
-    }
-
-    pub(crate) fn serial(&self) -> &[u8] {
-        self.x509.raw_serial()
-    }
-
-    /// For people: the subject's common name, or all of the subject.
-    pub(crate) fn common_name(&self) -> String {
-        let subject = self.x509.subject();
-        let name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
-        name.map_or_else(|| subject.to_string(), str::to_owned)
-    }
-
-    fn subject(&self) -> &[u8] {
-        self.x509.subject().as_raw()
-    }
-
-    /// The issuer's common name, if it has one.
-    pub(crate) fn issuer_name(&self) -> Option<&str> {
-        self.x509.issuer().iter_common_name().next()?.as_str().ok()
-    }
-
-    fn issuer(&self) -> &[u8] {
-        self.x509.issuer().as_raw()
-    }
-
-    /// The bits of the public key.
-    pub(crate) fn key(&self) -> &[u8] {
-        &self.x509.public_key().subject_public_key.data
-    }
-
-    /// The content of an extension, if it is there; an error if it is there more than once.
-    pub(crate) fn extension(&self, oid: &str) -> Result<Option<&'a [u8]>, ()> {
-        let oid: Oid<'_> = oid.parse().map_err(|_| ())?;
-        let extension = self.x509.get_extension_unique(&oid).map_err(|_| ())?;
-        Ok(extension.map(|extension| extension.value))
-    }
-
-    fn is_ca(&self) -> bool {
-        let constraints = self.x509.get_extension_unique(&OID_X509_EXT_BASIC_CONSTRAINTS).ok().flatten();
-        constraints.is_some_and(|found| {
-            BasicConstraints::from_der(found.value).is_ok_and(|(rest, found)| rest.is_empty() && found.ca)
-        })
-    }
-
-    fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
-        let Self { x509, .. } = self;
-        let algorithms = (&x509.signature_algorithm, &x509.tbs_certificate.signature);
-        let signature = Signature::of(algorithms, &x509.signature_value);
-        signature.is_some_and(|signature| signature.is_by(issuer, x509.tbs_certificate.as_ref()))
-    }
-
-    /// Whether this certificate's key made a raw signature of r and s over `message`.
-    pub(crate) fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        crate::crypto::is_signed_raw(self.key(), message, signature)
-    }
-
-    /// Not before, not after.
-    pub(crate) fn window(&self) -> (u64, u64) {
-        let validity = self.x509.validity();
-        (unix(validity.not_before), unix(validity.not_after))
-    }
-}
 
 /// The certificates of a PEM text, which must hold certificates and line breaks and nothing else, but for the one NUL
 /// that most quotes end their chain with.
@@ -294,21 +210,22 @@ pub(crate) struct Crl {
 impl Crl {
     /// Reads exactly one list.
     pub(crate) fn parse(item: Item, der: &[u8]) -> Result<Self, Error> {
-        let list = Self::read(item, der).filter(|_| names_its_algorithm_twice(der));
-        list.ok_or_else(|| Error::item(item, ItemFault::Parse, "not one revocation list in DER"))
+        Self::read(item, der)
+            .ok_or_else(|| Error::item(item, ItemFault::Parse, "not one revocation list in DER"))
     }
 
     /// RFC 5280, section 5.1. A parser of whole lists looks into what each entry says beside its serial number, which takes
     /// longer than all else.
     fn read(item: Item, der: &[u8]) -> Option<Self> {
-        let (SEQUENCE, list, []) = value(der)? else { return None };
-        let (SEQUENCE, inner, rest) = value(list)? else { return None };
-        let (signed, _) = list.split_at_checked(list.len() - rest.len())?;
-        let (rest, outer_algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
-        let ([], signature) = BitString::from_der(rest).ok()? else { return None };
+        let (_, list, []) = tagged(SEQUENCE, der)? else { return None };
+        let (signed, inner, rest) = tagged(SEQUENCE, list)?;
+        let (outer_algorithm, _, rest) = tagged(SEQUENCE, rest)?;
+        let (_, [0, signature @ ..], []) = tagged(BIT_STRING, rest)? else { return None };
 
-        let (INTEGER, [1], rest) = value(inner)? else { return None };
-        let (rest, inner_algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
+        let (_, [1], rest) = tagged(INTEGER, inner)? else { return None };
+        let (algorithm, _, rest) = tagged(SEQUENCE, rest)?;
+        // No signature covers the algorithm outside of the signed part.
+        (algorithm == outer_algorithm).then_some(())?;
         let (rest, issuer) = X509Name::from_der(rest).ok()?;
         let (rest, this_update) = ASN1Time::from_der(rest).ok()?;
         let (rest, next_update) = ASN1Time::from_der(rest).unwrap_or((rest, this_update));
@@ -324,7 +241,7 @@ impl Crl {
             entries: entries.to_vec(),
             length: serials(entries).try_fold(0, |length, serial| serial.map(|_| length + 1))?,
             signed: signed.to_vec(),
-            signature: Signature::of((&outer_algorithm, &inner_algorithm), &signature),
+            signature: Signature::of(algorithm, signature),
         })
     }
 
@@ -421,37 +338,21 @@ struct Signature {
 }
 
 impl Signature {
-    /// None where the outer part, which no signature covers, disagrees with the inner one, or the algorithm is not known.
-    fn of(
-        (outer_algorithm, inner_algorithm): (&AlgorithmIdentifier<'_>, &AlgorithmIdentifier<'_>),
-        signature: &BitString<'_>,
-    ) -> Option<Self> {
-        let is_signed = match outer_algorithm.algorithm == OID_PKCS1_RSASSAPSS {
-            true if is_pss_with_sha384(outer_algorithm) => is_signed_rsa_pss,
+    /// None where the algorithm is not known.
+    fn of(algorithm: &[u8], bytes: &[u8]) -> Option<Self> {
+        let ([], algorithm) = AlgorithmIdentifier::from_der(algorithm).ok()? else { return None };
+        let is_signed = match algorithm.algorithm == OID_PKCS1_RSASSAPSS {
+            true if is_pss_with_sha384(&algorithm) => is_signed_rsa_pss,
             true => return None,
             false => is_signed,
         };
-        let agrees = outer_algorithm == inner_algorithm && signature.unused_bits == 0;
-        agrees.then(|| Self { is_signed, bytes: signature.data.to_vec() })
+        Some(Self { is_signed, bytes: bytes.to_vec() })
     }
 
     /// Whether `issuer` made it over the inner part.
     fn is_by(&self, issuer: &Certificate<'_>, inner: &[u8]) -> bool {
         (self.is_signed)(issuer.key(), inner, &self.bytes)
     }
-}
-
-/// Whether the algorithm outside of the signed part is, byte for byte, one that is inside: no signature covers it, and the
-/// parser reads more than one encoding of it.
-fn names_its_algorithm_twice(der: &[u8]) -> bool {
-    let outer = || {
-        let (_, whole, _) = value(der)?;
-        let (_, inner, rest) = value(whole)?;
-        let (_, _, signature) = value(rest)?;
-        let (algorithm, _) = rest.split_at_checked(rest.len() - signature.len())?;
-        Some(inner.windows(algorithm.len()).any(|window| window == algorithm))
-    };
-    outer().unwrap_or(false)
 }
 
 /// AMD's algorithm: RSASSA-PSS, SHA-384 in both places, 48 bytes of salt.
@@ -470,30 +371,14 @@ fn unix(time: ASN1Time) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::{env, fs};
-
-    use bulla_sim::{Machine, TdDescription};
     use x509_parser::revocation_list::CertificateRevocationList;
 
     use super::*;
-    use crate::Collateral;
+    use crate::samples::quotes_and_sets;
 
-    /// The lists of a simulated machine, and the real ones where they are at hand.
+    /// Each list once.
     fn lists() -> Vec<Vec<u8>> {
-        let directory = tempfile::tempdir().unwrap();
-        let machine = Machine::create(directory.path().join("machine")).unwrap();
-        let quote = machine.td_quote(&TdDescription::default_guest(), &[7; 64]).unwrap();
-        let mut sets = vec![machine.collateral(&quote, 1_800_000_000).unwrap().into_bytes()];
-        if let Some(folder) = env::var_os("BULLA_VECTORS").map(PathBuf::from) {
-            let table: serde_json::Value =
-                serde_json::from_slice(&fs::read(folder.join("vectors.json")).unwrap()).unwrap();
-            let cases = table["quotes"].as_array().unwrap().iter().filter_map(|row| row["cases"].get(0));
-            sets.extend(
-                cases.map(|case| fs::read(folder.join(case["collateral"].as_str().unwrap())).unwrap()),
-            );
-        }
-        let sets: Vec<_> = sets.iter().filter_map(|json| Collateral::from_json(json).ok()).collect();
+        let (_, sets) = quotes_and_sets();
         let sets = sets.iter().filter_map(|set| set.items().ok());
         let mut lists: Vec<_> = sets.flat_map(|set| [set.pck_crl.clone(), set.root_ca_crl.clone()]).collect();
         lists.sort();

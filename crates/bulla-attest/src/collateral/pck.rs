@@ -99,16 +99,12 @@ fn small(bytes: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::{env, fs};
-
-    use bulla_sim::{Machine, TdDescription};
-
     use super::*;
     use crate::crypto::Engine;
     use crate::error::Item;
     use crate::pki::decode_pem;
     use crate::quote::Quote;
+    use crate::samples::quotes_and_sets;
 
     fn of_library(der: &[u8]) -> Option<dcap_qvl::intel::PckExtension> {
         dcap_qvl::intel::parse_pck_extension_with::<Engine>(der).ok()
@@ -123,24 +119,9 @@ mod tests {
             && own.platform_instance_id == library.platform_instance_id.as_deref()
     }
 
-    /// A simulated quote, and the real ones where they are at hand.
-    fn quotes() -> Vec<Vec<u8>> {
-        let directory = tempfile::tempdir().unwrap();
-        let machine = Machine::create(directory.path().join("machine")).unwrap();
-        let mut quotes = vec![machine.td_quote(&TdDescription::default_guest(), &[7; 64]).unwrap()];
-        if let Some(folder) = env::var_os("BULLA_VECTORS").map(PathBuf::from) {
-            let table: serde_json::Value =
-                serde_json::from_slice(&fs::read(folder.join("vectors.json")).unwrap()).unwrap();
-            let rows = table["quotes"].as_array().unwrap();
-            quotes
-                .extend(rows.iter().map(|row| fs::read(folder.join(row["file"].as_str().unwrap())).unwrap()));
-        }
-        quotes
-    }
-
     #[test]
     fn it_is_read_as_the_verification_library_reads_it_and_no_more_leniently() {
-        for bytes in quotes() {
+        for bytes in quotes_and_sets().0 {
             let Ok(quote) = Quote::parse(&bytes) else { continue };
             let chain = decode_pem(Item::Pck, quote.pck_chain).unwrap();
             let leaf = Certificate::parse(&chain[0]).unwrap();
