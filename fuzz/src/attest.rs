@@ -20,6 +20,7 @@ mod snp;
 )]
 mod snp_pki;
 mod td_report;
+mod tpm;
 
 pub use collateral::{collateral, crl, document};
 pub use event_log::event_log;
@@ -28,6 +29,7 @@ pub use quote::{pck, quote};
 pub use ra_tls::ra_tls;
 pub use snp::snp;
 pub use td_report::td_report;
+pub use tpm::tpm_quote;
 
 use std::sync::LazyLock;
 

@@ -29,13 +29,13 @@ mod unseal;
 mod vectors;
 
 pub use attest::{
-    NOW, Sample, collateral, crl, document, event_log, pck, policy, quote, ra_tls, snp, td_report,
+    NOW, Sample, collateral, crl, document, event_log, pck, policy, quote, ra_tls, snp, td_report, tpm_quote,
 };
 pub use audit::audit;
 pub use floor::floor;
 pub use header::header;
 pub use import::import;
-pub use key_request::key_request;
+pub use key_request::{KINDS, key_request};
 pub use luks::luks;
 pub use order::order;
 pub use ring::ring;
@@ -56,7 +56,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -157,5 +157,12 @@ pub const TARGETS: [Target; 23] = [
             import(data);
         },
         rounds: 200_000,
+    },
+    Target {
+        name: "tpm_quote",
+        run: |data| {
+            tpm_quote(data);
+        },
+        rounds: 8_000,
     },
 ];

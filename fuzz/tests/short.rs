@@ -73,7 +73,7 @@ fn seeds(target: &Target) -> Vec<Vec<u8>> {
 /// The request of a machine's slot, with the number of its kind before it.
 fn request(slot: &bulla::Slot) -> Option<Vec<u8>> {
     let Opener::Machine(request) = slot.opener() else { return None };
-    let kind = ["sgx", "tdx-provider", "sim"].iter().position(|kind| *kind == request.kind()).unwrap();
+    let kind = bulla_fuzz::KINDS.iter().position(|kind| *kind == request.kind()).unwrap();
     Some([&[kind as u8], request.encode().as_slice()].concat())
 }
 
@@ -107,6 +107,7 @@ fn untouched_evidence_is_accepted() {
     accepted("audit", bulla_fuzz::audit);
     accepted("order", bulla_fuzz::order);
     accepted("import", bulla_fuzz::import);
+    accepted("tpm_quote", bulla_fuzz::tpm_quote);
 }
 
 macro_rules! short_runs {
@@ -125,4 +126,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order import }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order import tpm_quote }
