@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::gramine::Attestation;
 use crate::guest_kernel::GuestKernel;
 use crate::pseudo::Tree;
-use crate::{EnclaveIdentity, Error, Machine, Mishap, TdDescription, occlum};
+use crate::{EnclaveIdentity, Error, Machine, Mishap, SealingKeys, SnpDescription, TdDescription, occlum};
 
 /// As what a program runs on a simulated machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +17,10 @@ pub enum Guise {
     Gramine,
     /// An SGX enclave in Occlum.
     Occlum,
-    /// A TDX guest.
-    Tdx(Box<TdDescription>),
+    /// A TDX guest, and what it gets when it asks its TDX module for sealing keys.
+    Tdx(Box<TdDescription>, SealingKeys),
+    /// A SEV-SNP guest.
+    Snp(Box<SnpDescription>),
 }
 
 impl Guise {
@@ -28,7 +30,10 @@ impl Guise {
             Self::Sgx => &[],
             Self::Gramine => &["dev/attestation"],
             Self::Occlum => &["dev/sgx"],
-            Self::Tdx(_) => &["dev/tdx_guest", "sys/kernel/config/tsm", "sys/devices/virtual/misc/tdx_guest"],
+            Self::Tdx(..) => {
+                &["dev/tdx_guest", "sys/kernel/config/tsm", "sys/devices/virtual/misc/tdx_guest"]
+            }
+            Self::Snp(_) => &["dev/sev-guest", "sys/kernel/config/tsm"],
         }
     }
 
@@ -45,7 +50,8 @@ impl Guise {
         let can = |mishap: &&Mishap| match self {
             Self::Sgx => mishap.enclu.is_some(),
             Self::Gramine | Self::Occlum => mishap.enclu.is_some() || mishap.quote.is_some(),
-            Self::Tdx(_) => mishap.guest.is_some(),
+            Self::Tdx(..) => mishap.guest.is_some(),
+            Self::Snp(_) => mishap.snp.is_some(),
         };
         match mishaps.iter().find(|mishap| !can(mishap)) {
             None => Ok(()),
@@ -54,23 +60,34 @@ impl Guise {
     }
 
     /// The tree of what is served.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a SEV-SNP guest of a machine that was made before there were any.
     pub(crate) fn tree(
         &self,
         machine: &Machine,
         enclave: &EnclaveIdentity,
         mishaps: &[Mishap],
-    ) -> Option<Box<dyn Tree>> {
+    ) -> Result<Option<Box<dyn Tree>>, Error> {
         let (cpu, quoting) = machine.parts();
         let quotes = mishaps.iter().filter_map(|mishap| mishap.quote);
-        match self {
-            Self::Sgx => None,
-            Self::Gramine => Some(Box::new(Attestation::new(cpu, quoting, enclave.clone(), quotes))),
-            Self::Occlum => Some(Box::new(occlum::Device::new(cpu, quoting, enclave.clone(), quotes))),
-            Self::Tdx(td) => {
+        let tree: Box<dyn Tree> = match self {
+            Self::Sgx => return Ok(None),
+            Self::Gramine => Box::new(Attestation::new(cpu, quoting, enclave.clone(), quotes)),
+            Self::Occlum => Box::new(occlum::Device::new(cpu, quoting, enclave.clone(), quotes)),
+            Self::Tdx(td, keys) => {
                 let kernel = GuestKernel::new(cpu, quoting, (**td).clone());
+                kernel.set_sealing_keys(*keys);
                 mishaps.iter().filter_map(|mishap| mishap.guest).for_each(|fault| kernel.fail(fault));
-                Some(Box::new(Arc::new(kernel)))
+                Box::new(Arc::new(kernel))
             }
-        }
+            Self::Snp(guest) => {
+                let kernel = machine.snp_kernel((**guest).clone())?;
+                let faults = mishaps.iter().filter_map(|mishap| mishap.snp);
+                faults.for_each(|(command, fault)| kernel.fail(command, fault));
+                Box::new(Arc::new(kernel))
+            }
+        };
+        Ok(Some(tree))
     }
 }

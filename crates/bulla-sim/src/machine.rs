@@ -442,8 +442,12 @@ impl Machine {
     /// # Errors
     /// As [`guest`](Self::guest); [`Error::Unavailable`] for a machine that was made before there were such guests.
     pub fn snp_guest(&self, guest: SnpDescription) -> Result<SimulatedSnpGuest, Error> {
-        let kernel = SnpKernel::new(Chip::new(self.chip()?)?, guest, Vec::new());
-        SimulatedSnpGuest::new(kernel).map_err(|error| self.no_fuse(&error))
+        SimulatedSnpGuest::new(self.snp_kernel(guest)?).map_err(|error| self.no_fuse(&error))
+    }
+
+    /// What the kernel of a SEV-SNP guest shows.
+    pub(crate) fn snp_kernel(&self, guest: SnpDescription) -> Result<SnpKernel, Error> {
+        Ok(SnpKernel::new(Chip::new(self.chip()?)?, guest, Vec::new()))
     }
 
     fn no_fuse(&self, error: &std::io::Error) -> Error {

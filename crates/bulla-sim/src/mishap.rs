@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::{Error, GuestFault, QuoteFault};
+use crate::{Error, GuestFault, QuoteFault, SnpCommand, SnpFault};
 
 /// Something that goes wrong once, the next time that it can, by its name.
 ///
@@ -24,6 +24,8 @@ pub struct Mishap {
     pub(crate) quote: Option<QuoteFault>,
     /// In the kernel of a TDX guest.
     pub(crate) guest: Option<GuestFault>,
+    /// In the kernel of a SEV-SNP guest.
+    pub(crate) snp: Option<(SnpCommand, SnpFault)>,
     /// At an `ENCLU`.
     pub(crate) enclu: Option<EncluFault>,
 }
@@ -52,16 +54,22 @@ impl Mishap {
         self.name
     }
 
+    const NOTHING: Self = Self { name: "", quote: None, guest: None, snp: None, enclu: None };
+
     const fn quote(fault: QuoteFault) -> Self {
-        Self { name: "", quote: Some(fault), guest: None, enclu: None }
+        Self { quote: Some(fault), ..Self::NOTHING }
     }
 
     const fn guest(fault: GuestFault) -> Self {
-        Self { name: "", quote: None, guest: Some(fault), enclu: None }
+        Self { guest: Some(fault), ..Self::NOTHING }
+    }
+
+    const fn snp(command: SnpCommand, fault: SnpFault) -> Self {
+        Self { snp: Some((command, fault)), ..Self::NOTHING }
     }
 
     const fn enclu(fault: EncluFault) -> Self {
-        Self { name: "", quote: None, guest: None, enclu: Some(fault) }
+        Self { enclu: Some(fault), ..Self::NOTHING }
     }
 
     const fn or_in_a_guest(mut self, fault: GuestFault) -> Self {
@@ -192,6 +200,38 @@ const KNOWN: &[Known] = &[
         make: |_| Some(Mishap::guest(GuestFault::ExtendIgnored)),
     },
     Known {
+        usage: "key-busy",
+        does: "a sealing key of the TDX module is asked for while a register is being extended",
+        make: |_| Some(Mishap::guest(GuestFault::KeyBusy)),
+    },
+    Known {
+        usage: "key-fails",
+        does: "the TDX module ends with a status that nobody knows",
+        make: |_| Some(Mishap::guest(GuestFault::KeyFails)),
+    },
+    Known {
+        usage: "key-zero",
+        does: "the sealing key of the TDX module is all zero",
+        make: |_| Some(Mishap::guest(GuestFault::KeyZero)),
+    },
+    Known {
+        usage: "snp-report=FAULT",
+        does: "SNP_GET_REPORT goes wrong, in one of the ways below",
+        make: |fault| Some(Mishap::snp(SnpCommand::Report, snp(fault)?)),
+    },
+    Known {
+        usage: "snp-extended-report=FAULT",
+        does: "SNP_GET_EXT_REPORT does, or a report in configfs",
+        make: |fault| Some(Mishap::snp(SnpCommand::ExtendedReport, snp(fault)?)),
+    },
+    Known {
+        usage: "snp-key=FAULT",
+        does: "SNP_GET_DERIVED_KEY does. FAULT is an error of the system, busy, throttled, host:CODE, firmware:CODE, \
+               undecodable, shut, status:CODE, zero-key, others-data, size:BYTES, torn, no-measurement, unsigned, \
+               no-certificates, many-certificates, other-writer or other-reader",
+        make: |fault| Some(Mishap::snp(SnpCommand::Key, snp(fault)?)),
+    },
+    Known {
         usage: "enclu-status=NUMBER",
         does: "the next EGETKEY or EVERIFYREPORT2 ends with this status: 2, 28, 32, 64, 256 or any other",
         make: |status| {
@@ -220,6 +260,36 @@ const KNOWN: &[Known] = &[
         make: |_| Some(Mishap::enclu(EncluFault::Microcode(crate::Step::Down))),
     },
 ];
+
+/// What a SEV-SNP guest meets.
+fn snp(fault: &str) -> Option<SnpFault> {
+    if let Some((name, value)) = fault.split_once(':') {
+        let value = value.parse().ok()?;
+        return match name {
+            "host" => Some(SnpFault::HostRefuses(value)),
+            "firmware" => Some(SnpFault::FirmwareRefuses(value)),
+            "status" => Some(SnpFault::Status(value)),
+            "size" => Some(SnpFault::Size(value)),
+            _ => None,
+        };
+    }
+    match fault {
+        "busy" => Some(SnpFault::Busy),
+        "throttled" => Some(SnpFault::Throttled),
+        "undecodable" => Some(SnpFault::Undecodable),
+        "shut" => Some(SnpFault::ChannelShut),
+        "zero-key" => Some(SnpFault::ZeroKey),
+        "others-data" => Some(SnpFault::OtherData),
+        "torn" => Some(SnpFault::Torn),
+        "no-measurement" => Some(SnpFault::NoMeasurement),
+        "unsigned" => Some(SnpFault::Unsigned),
+        "no-certificates" => Some(SnpFault::NoCertificates),
+        "many-certificates" => Some(SnpFault::ManyCertificates),
+        "other-writer" => Some(SnpFault::OtherWriter),
+        "other-reader" => Some(SnpFault::OtherReader),
+        errno => number(errno).map(SnpFault::Fails),
+    }
+}
 
 /// An error of the system, by its name or number.
 fn number(errno: &str) -> Option<i32> {

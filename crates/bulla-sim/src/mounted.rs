@@ -25,10 +25,10 @@ impl Mounted {
         folder: &Path,
     ) -> Result<Self, Error> {
         guise.check(mishaps)?;
-        if let Some(mishap) = mishaps.iter().find(|mishap| mishap.quote.is_none() && mishap.guest.is_none()) {
+        if let Some(mishap) = mishaps.iter().find(|mishap| mishap.enclu.is_some()) {
             return Err(Error::Mishap(format!("{} happens to programs, not to files", mishap.name())));
         }
-        let tree = guise.tree(machine, identity, mishaps).ok_or(Error::NoFiles)?;
+        let tree = guise.tree(machine, identity, mishaps)?.ok_or(Error::NoFiles)?;
         Mount::on(tree, folder).map(Self).map_err(|error| {
             let reason = format!("it is not served (it takes /dev/fuse, and root or fusermount3): {error}");
             Error::unavailable(folder, reason)

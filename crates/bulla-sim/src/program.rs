@@ -51,7 +51,7 @@ impl Machine {
         let enclave = EnclaveIdentity::of_program(self, &executable)?;
         let signals = SigSet::from_iter(FORWARDED);
         signals.thread_block().map_err(|error| Error::Stage(error.into()))?;
-        let tree = guise.tree(self, &enclave, mishaps);
+        let tree = guise.tree(self, &enclave, mishaps)?;
         let _mount = tree.map(|tree| stage::set(tree, guise.places())).transpose().map_err(Error::Stage)?;
         let signals = SignalFd::new(&signals).map_err(|error| Error::Stage(error.into()))?;
         thread::spawn(move || forward(&signals, program));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bulla_crypto::SystemRandom;
 use bulla_tee::sgx::{Enclave, Gramine, Processor};
+use bulla_tee::snp::SnpGuest;
 use bulla_tee::tdx::TdxGuest;
 use bulla_tee::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, LocalVerifier, Policy, ReportData, Tee,
@@ -26,6 +27,9 @@ pub fn surroundings(root: &Path) -> Result<Box<dyn Tee>, Error> {
     }
     if root.join("dev/tdx_guest").exists() {
         return labelled(TdxGuest::new(Processor::Simulated, root));
+    }
+    if root.join("dev/sev-guest").exists() {
+        return labelled(SnpGuest::new(Processor::Simulated, Box::new(SystemRandom), root));
     }
     let reason =
         "this program does not run on one: start it with `bulla sim run`, or name one with --machine sim:DIR";

@@ -172,7 +172,7 @@ pub(crate) struct GuiseOptions {
 
     /// The guest: `default`, or a TOML file that describes it
     #[arg(long, value_name = "FILE|default", default_value = "default")]
-    pub(crate) td: String,
+    pub(crate) guest: String,
 
     /// What goes wrong once, the next time that it can; may be given several times, for one after another
     #[arg(long, value_name = "NAME[=VALUE]")]
@@ -189,6 +189,10 @@ pub(crate) enum GuiseKind {
     Occlum,
     /// A TDX guest
     Tdx,
+    /// A TDX guest whose module gives sealing keys
+    TdxNative,
+    /// A SEV-SNP guest
+    Snp,
 }
 
 /// What can go wrong, for the end of the help.

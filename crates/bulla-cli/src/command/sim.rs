@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bulla_sim::{Guise, Machine, Recovery, SnpDescription, TdDescription, TdxModule};
+use bulla_sim::{Guise, Machine, Recovery, SealingKeys, SnpDescription, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
 use pcs::Clock;
 
@@ -111,14 +111,18 @@ fn described<T>(
 
 /// As what something runs, by its options.
 fn guise(options: &GuiseOptions) -> Result<Guise, Failure> {
-    if options.td != "default" && options.kind != GuiseKind::Tdx {
-        return Err(Failure::usage("--td describes a TDX guest: add --as tdx"));
+    let is_enclave = matches!(options.kind, GuiseKind::Sgx | GuiseKind::Gramine | GuiseKind::Occlum);
+    if options.guest != "default" && is_enclave {
+        return Err(Failure::usage("--guest describes a guest: add --as tdx or snp"));
     }
+    let tdx = |keys| Ok::<_, Failure>(Guise::Tdx(Box::new(guest(&options.guest)?), keys));
     Ok(match options.kind {
         GuiseKind::Sgx => Guise::Sgx,
         GuiseKind::Gramine => Guise::Gramine,
         GuiseKind::Occlum => Guise::Occlum,
-        GuiseKind::Tdx => Guise::Tdx(Box::new(guest(&options.td)?)),
+        GuiseKind::Tdx => tdx(SealingKeys::NoCommand)?,
+        GuiseKind::TdxNative => tdx(SealingKeys::AsInSource)?,
+        GuiseKind::Snp => Guise::Snp(Box::new(snp_guest(&options.guest)?)),
     })
 }
 

@@ -212,7 +212,7 @@ fn what_cannot_be_served_is_refused() {
         ("--fault quote-empty", "quote-empty cannot happen there"),
         ("--as tdx --fault aesm-restarted", "aesm-restarted cannot happen there"),
         ("--fault epc-lost", "epc-lost happens to programs"),
-        ("--td guest.toml", "--as tdx"),
+        ("--guest guest.toml", "--as tdx"),
     ] {
         bulla.run(&format!("sim mount host mounted {options}")).fails(2, &[words]);
     }

@@ -80,13 +80,48 @@ fn a_program_seals_and_unseals_as_an_enclave() {
     }
 }
 
+/// A SEV-SNP guest seals by its chip's keys, whichever program it runs.
+#[test]
+fn a_program_seals_and_unseals_in_a_guest() {
+    let lab = Lab::new();
+    let sealed = lab.bulla("--as snp", SEAL, b"secret").ok();
+    assert_eq!(lab.program("--as snp", &rebuilt(&lab.0), UNSEAL, &sealed).ok(), b"secret");
+    lab.0.run_with("--machine sim-snp:host unseal --context wallet", &sealed).ok();
+    lab.0.write("guest.toml", format!("measurement = \"{}\"", "ab".repeat(48)));
+    lab.bulla("--as snp --guest guest.toml", UNSEAL, &sealed).fails(10, &[]);
+    lab.bulla("--as snp --fault snp-key=zero-key", UNSEAL, &sealed).fails(1, &["[machine.zero]"]);
+    lab.bulla("--as snp --fault snp-report=EIO", UNSEAL, &sealed).fails(1, &["[machine.device]"]);
+    lab.run("--as snp --fault snp-key=unheard-of", &["true"]).fails(2, &["snp-key=FAULT"]);
+    lab.run("--as tdx --fault snp-key=busy", &["true"]).fails(2, &["snp-key cannot happen there"]);
+}
+
+/// The kernel has the command for sealing keys of the TDX module where that was asked for.
+#[test]
+fn a_tdx_module_gives_keys_when_asked_to() {
+    let lab = Lab::with_enclu();
+    let key_get = |options: &str| lab.enclu(options, "key-get").1.remove(0);
+    assert_eq!(key_get("--as tdx"), format!("key-get {} 0000000000000000", libc::ENOTTY));
+    assert_eq!(key_get("--as tdx-native"), "key-get 0 0000000000000000");
+    let busy = "a800000000020080";
+    assert_eq!(key_get("--as tdx-native --fault key-busy"), format!("key-get {} {busy}", libc::EIO));
+}
+
 /// R15: who asks for a real machine is refused there.
 #[test]
 fn r15_nobody_takes_it_for_a_real_machine() {
     let lab = Lab::new();
-    for (guise, machine) in
-        [("", "sgx"), ("", "auto"), ("--as occlum", "occlum"), ("--as tdx", "tdx"), ("--as tdx", "auto")]
-    {
+    let asked = [
+        ("", "sgx"),
+        ("", "sgx:key-file"),
+        ("", "auto"),
+        ("--as occlum", "occlum"),
+        ("--as tdx", "tdx"),
+        ("--as tdx-native", "tdx:native"),
+        ("--as tdx", "auto"),
+        ("--as snp", "snp"),
+        ("--as snp", "auto"),
+    ];
+    for (guise, machine) in asked {
         let ran = lab.bulla(guise, &format!("--machine {machine} seal --context wallet"), b"secret");
         assert!(
             ran.fails(10, &["[machine.wrong_backend]", "simulated"]).stdout.is_empty(),
@@ -101,7 +136,7 @@ fn r15_nobody_takes_it_for_a_real_machine() {
 #[test]
 fn doctor_shows_what_it_is() {
     let lab = Lab::new();
-    for (guise, name) in [("", "sgx"), ("--as occlum", "occlum"), ("--as tdx", "tdx")] {
+    for (guise, name) in [("", "sgx"), ("--as occlum", "occlum"), ("--as tdx", "tdx"), ("--as snp", "snp")] {
         let report = lab.bulla(guise, "doctor --json", b"").json();
         assert_eq!(report["machines"][0], name, "{report}");
     }
@@ -126,7 +161,7 @@ fn a_shell_reads_a_quote() {
         "cd /sys/kernel/config/tsm/report && mkdir a && head -c 64 /dev/zero > a/inblob && cat a/outblob";
     let td = format!("rtmr3 = \"{}\"", "ab".repeat(48));
     lab.0.write("guest.toml", td);
-    lab.0.write("quote", lab.run("--as tdx --td guest.toml", &["sh", "-c", script]).ok());
+    lab.0.write("quote", lab.run("--as tdx --guest guest.toml", &["sh", "-c", script]).ok());
     lab.0.run("sim collateral host quote -o collateral").ok();
     let claims = lab.0.run("attest verify quote --collateral collateral --root root --json").json();
     assert!(claims.to_string().contains(&"ab".repeat(48)), "{claims}");
@@ -197,7 +232,7 @@ fn other_signals_arrive_as_ever() {
     }
     // Nobody answers in a guest, nor without a machine.
     assert_eq!(lab.enclu("--as tdx", "key").0, signal(libc::SIGILL));
-    let alone = Command::new(lab.0.path("enclu")).status().unwrap();
+    let alone = Command::new(lab.0.path("enclu")).arg("key").status().unwrap();
     assert_eq!(alone.signal(), Some(libc::SIGILL));
 }
 
