@@ -24,7 +24,7 @@ pub(crate) use collateral::{SnpSet, looks_like_report};
 
 use std::collections::BTreeMap;
 
-use bulla_tee::{Identity, SnpIdentity};
+use bulla_tee::{Identity, SnpIdentity, is_simulated_chip};
 
 use chain::{Endorsed, Key};
 pub(crate) use report::SnpReport;
@@ -52,6 +52,12 @@ pub(crate) fn verify(
         return Err(Error::item(Item::SnpReport, ItemFault::Signature, detail));
     }
     let identity = report.identity(endorsed.product)?;
+    // Where the machine hides its chip, the certificate still names it.
+    let certified = match endorsed.key {
+        Key::Vcek { chip_id, .. } => is_simulated_chip(&chip_id),
+        Key::Vlek { .. } => false,
+    };
+    let simulated = certified || is_simulated_chip(&identity.chip_id);
     let platform = platform(&identity, report.signer, endorsed.key, endorsed.product, set.crl().is_some())?;
     let claims = Claims {
         report_data: report.raw.report_data,
@@ -59,7 +65,7 @@ pub(crate) fn verify(
         platform: Platform::Amd(platform),
         tcb: Tcb::UNLISTED,
         valid_until: endorsed.valid_until,
-        simulated: false,
+        simulated,
         local: false,
         basis: Basis { time: now, issued: set.issued()?, floor: None },
     };

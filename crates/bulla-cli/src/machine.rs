@@ -186,6 +186,9 @@ pub(crate) fn now() -> u64 {
 }
 
 #[cfg(feature = "sim")]
+pub(crate) use simulated::Provisioning;
+
+#[cfg(feature = "sim")]
 mod simulated {
     use bulla_attest::{Collateral, CollateralId, Error, TeeKind};
     use bulla_sim::{EnclaveIdentity, SealingKeys, SimulatedGuest, TeeType};
@@ -233,24 +236,31 @@ mod simulated {
         Ok(Judge { anchor, policy, collateral: Arc::new(Provisioning(machine)), simulated: true })
     }
 
-    /// The provisioning service of a simulated machine.
-    struct Provisioning(bulla_sim::Machine);
+    /// The provisioning services of a simulated machine.
+    pub(crate) struct Provisioning(pub(crate) bulla_sim::Machine);
 
     impl CollateralSource for Provisioning {
         fn collateral(&self, id: &CollateralId) -> Result<Collateral, Error> {
-            let tee = match id.intel().map(|id| id.tee) {
-                Some(TeeKind::Sgx) => TeeType::Sgx,
-                Some(TeeKind::Tdx) => TeeType::Tdx,
-                _ => {
-                    return Err(Error::CollateralUnavailable(
-                        "a simulated machine has none of that kind".into(),
-                    ));
+            let unavailable = |error: bulla_sim::Error| Error::CollateralUnavailable(error.to_string());
+            let machine = &self.0;
+            let tee = match id {
+                CollateralId::Amd(id) => {
+                    let leaf =
+                        machine.vcek_certificate(&id.chip_id, &id.reported_tcb).map_err(unavailable)?;
+                    let crl = machine.vcek_crl(now()).map_err(unavailable)?;
+                    return Ok(Collateral::snp(leaf, machine.vcek_issuers(), Some(crl)));
                 }
+                id => match id.intel().map(|id| id.tee) {
+                    Some(TeeKind::Sgx) => TeeType::Sgx,
+                    Some(TeeKind::Tdx) => TeeType::Tdx,
+                    _ => {
+                        return Err(Error::CollateralUnavailable(
+                            "a simulated machine has none of that kind".into(),
+                        ));
+                    }
+                },
             };
-            let json = self
-                .0
-                .collateral_for(tee, now())
-                .map_err(|error| Error::CollateralUnavailable(error.to_string()))?;
+            let json = machine.collateral_for(tee, now()).map_err(unavailable)?;
             Collateral::from_json(json.as_bytes())
         }
     }

@@ -51,8 +51,7 @@ pub(crate) fn collateral(
     edition: Edition,
     now_unix: u64,
 ) -> Result<String, Error> {
-    let issued = time(now_unix)?.checked_sub(AGE).ok_or(Error::Time(now_unix))?;
-    let until = issued.checked_add(VALIDITY).ok_or(Error::Time(now_unix))?;
+    let [issued, until] = window(now_unix)?;
     let known = history.known(edition, now_unix)?;
     let head = json!({
         "issueDate": date(issued)?,
@@ -75,6 +74,13 @@ pub(crate) fn collateral(
         "qe_identity": qe_identity,
     });
     Ok(collateral.to_string())
+}
+
+/// From a day before until the end of what is issued then.
+pub(crate) fn window(now_unix: u64) -> Result<[OffsetDateTime; 2], Error> {
+    let issued = time(now_unix)?.checked_sub(AGE).ok_or(Error::Time(now_unix))?;
+    let until = issued.checked_add(VALIDITY).ok_or(Error::Time(now_unix))?;
+    Ok([issued, until])
 }
 
 fn time(unix: u64) -> Result<OffsetDateTime, Error> {

@@ -11,8 +11,9 @@ use bulla_tee::tdx::TdReport;
 use bulla_tee::{SIMULATED_MARKER, is_simulated};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
+use zerocopy::IntoBytes;
 
-use crate::collateral::{TeeType, collateral};
+use crate::collateral::{TeeType, collateral, window};
 use crate::cpu::Cpu;
 use crate::enclave::{self, ENCLAVE_TOML, QuotingEnclave};
 use crate::enclu::Core;
@@ -21,9 +22,10 @@ use crate::guest_kernel::GuestKernel;
 use crate::hexadecimal::Hex;
 use crate::history::{Edition, History, Recovery, Revocation};
 use crate::occlum::OcclumDevice;
-use crate::pki::Pki;
+use crate::pki::{self, Pki};
 use crate::qgs::SimulatedQuoteService;
 use crate::quoting::Quoting;
+use crate::snp::vendor::{self, Vcek};
 use crate::snp::{Chip, ChipState, SnpKernel};
 use crate::trap;
 use crate::{
@@ -447,7 +449,59 @@ impl Machine {
 
     /// What the kernel of a SEV-SNP guest shows.
     pub(crate) fn snp_kernel(&self, guest: SnpDescription) -> Result<SnpKernel, Error> {
-        Ok(SnpKernel::new(Chip::new(self.chip()?)?, guest, Vec::new()))
+        Ok(SnpKernel::new(self.security_processor()?, guest))
+    }
+
+    /// A SEV-SNP report of a guest over report data that the caller chooses.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] for a machine that was made before there were such guests; [`Error::Signing`] where signing fails.
+    pub fn snp_report(&self, guest: &SnpDescription, report_data: &[u8; 64]) -> Result<Vec<u8>, Error> {
+        let report = self.security_processor()?.report(guest, report_data, guest.vmpl);
+        report.map(|report| report.as_bytes().to_vec()).map_err(Error::signing)
+    }
+
+    fn security_processor(&self) -> Result<Chip, Error> {
+        let state = self.chip()?;
+        let vcek = self.vcek(&state, state.reported_tcb())?;
+        Chip::new(state, vcek)
+    }
+
+    fn vcek(&self, chip: &ChipState, tcb: &[u8; 8]) -> Result<Vcek, Error> {
+        Vcek::of(&self.dir.join(pki::FOLDER), chip.chip_id(), tcb)
+    }
+
+    /// The certificate of the chip's key at a TCB of SEV-SNP, as it is in a report, in DER: what AMD's key distribution service
+    /// would answer.
+    ///
+    /// # Errors
+    /// [`Error::NotAQuote`] for another chip or a TCB that it has not reached; [`Error::Unavailable`], [`Error::Write`] and
+    /// [`Error::Signing`] where it cannot be made.
+    pub fn vcek_certificate(&self, chip_id: &[u8; 64], tcb: &[u8; 8]) -> Result<Vec<u8>, Error> {
+        let chip = self.chip()?;
+        if chip.chip_id() != chip_id || !chip.has_reached(tcb) {
+            return Err(Error::NotAQuote("this machine's chip has no such key"));
+        }
+        Ok(self.vcek(&chip, tcb)?.certificate)
+    }
+
+    /// The issuers of that certificate, in PEM: ASK, then ARK.
+    pub fn vcek_issuers(&self) -> String {
+        vendor::issuers_pem()
+    }
+
+    /// The revocation list of its root, in DER: issued a day before `now_unix`, valid for 30 days.
+    ///
+    /// # Errors
+    /// [`Error::Time`] beyond the years of certificates, [`Error::Signing`] where signing fails.
+    pub fn vcek_crl(&self, now_unix: u64) -> Result<Vec<u8>, Error> {
+        let [from, until] = window(now_unix)?;
+        vendor::crl(from, until)
+    }
+
+    /// The certificate at the root of the SEV-SNP reports of all simulated machines, in DER. Its private key is public.
+    pub fn snp_root_der(&self) -> Vec<u8> {
+        vendor::root_der()
     }
 
     fn no_fuse(&self, error: &std::io::Error) -> Error {

@@ -1,5 +1,5 @@
-//! The provisioning service of a simulated machine: what Intel's (PCS API version 4) and a caching service in front of it
-//! (PCCS) would answer to one request.
+//! The provisioning services of a simulated machine: what Intel's (PCS API version 4), a caching service in front of it
+//! (PCCS) and AMD's key distribution service (KDS) would answer to one request.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::snp::vendor::PRODUCT;
 use crate::{Edition, Error, Machine, TeeType};
 
 /// In headers everything is encoded but the unreserved characters of RFC 3986.
@@ -20,6 +21,7 @@ const JSON: &str = "application/json";
 const DER: &str = "application/pkix-crl";
 const PEM: &str = "application/x-pem-file";
 const TEXT: &str = "text/plain";
+const CERTIFICATE: &str = "application/pkix-cert";
 
 /// What is answered to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +78,9 @@ impl Response {
 /// | `/sgx/certification/v4/rootcacrl` | | CRL of the root in DER, as hexadecimal digits (PCCS) |
 /// | `/sgx/certification/v4/crl` | `uri` of the CRL's distribution point | CRL of the root, DER (PCCS) |
 /// | `/IntelSGXRootCA.der` | | CRL of the root, DER, as on Intel's host for certificates |
+/// | `/vcek/v1/Genoa/CHIPID` | `blSPL`, `teeSPL`, `snpSPL`, `ucodeSPL` | certificate of the chip's key at that TCB, DER (KDS) |
+/// | `/vcek/v1/Genoa/cert_chain` | | its issuers: ASK and ARK, PEM (KDS) |
+/// | `/vcek/v1/Genoa/crl` | | CRL of the ARK, DER (KDS) |
 ///
 /// Issuers' chains are in headers, in percent-encoded PEM, and each answer has a `Request-ID`. What cannot be asked is 400,
 /// with `Error-Code` and `Error-Message`; what there is not is 404; an evaluation number that was retired is 410. It does
@@ -110,6 +115,9 @@ fn route(machine: &Machine, now: u64, path_and_query: &str) -> Response {
         Some(("/sgx", document)) => (TeeType::Sgx, document),
         Some(("/tdx", document)) => (TeeType::Tdx, document),
         None if path == ROOT_CRL => (TeeType::Sgx, "crl"),
+        None if path.starts_with("/vcek/") => {
+            return chip_key(machine, now, path, &query).unwrap_or_else(|refusal| refusal);
+        }
         _ => return Response::empty(404),
     };
     let answer = match (tee, document) {
@@ -197,6 +205,34 @@ fn root_crl(machine: &Machine, now: u64, path: &str, query: &Query) -> Result<Re
     }
     let items = items(machine, TeeType::Sgx, Edition::Standard, now)?;
     Ok(Response::ok(DER, hex::decode(items.root_ca_crl).expect("it was encoded a moment ago")))
+}
+
+/// What AMD's service has about the machine's chip (AMD publication 57230).
+fn chip_key(machine: &Machine, now: u64, path: &str, query: &Query) -> Result<Response, Response> {
+    let [_, _, "v1", PRODUCT, document] = path.split('/').collect::<Vec<_>>()[..] else {
+        return Err(Response::empty(404));
+    };
+    match document {
+        "cert_chain" => Ok(Response::ok(PEM, machine.vcek_issuers())),
+        "crl" => machine.vcek_crl(now).map(|crl| Response::ok(DER, crl)).map_err(|error| failed(&error)),
+        chip => {
+            let mut chip_id = [0; 64];
+            hex::decode_to_slice(chip, &mut chip_id)
+                .map_err(|_| Response::bad_request("the chip is not 128 hexadecimal digits"))?;
+            let part = |name| {
+                let value = query.value(name).and_then(|value| value.parse::<u8>().ok());
+                value.ok_or_else(|| {
+                    Response::bad_request("a part of the TCB is missing or no number up to 255")
+                })
+            };
+            let tcb = [part("blSPL")?, part("teeSPL")?, 0, 0, 0, 0, part("snpSPL")?, part("ucodeSPL")?];
+            match machine.vcek_certificate(&chip_id, &tcb) {
+                Ok(certificate) => Ok(Response::ok(CERTIFICATE, certificate)),
+                Err(Error::NotAQuote(_)) => Err(Response::empty(404)),
+                Err(error) => Err(failed(&error)),
+            }
+        }
+    }
 }
 
 /// The edition that the query asks for.

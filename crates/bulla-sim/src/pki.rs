@@ -20,7 +20,7 @@ use crate::Error;
 use crate::history::Revocation;
 use crate::machine::{State, write_file};
 
-const FOLDER: &str = "pki";
+pub(crate) const FOLDER: &str = "pki";
 const ROOT: &str = "Simulated SGX Root CA";
 const PLATFORM_CA: &str = "Simulated SGX PCK Platform CA";
 const PCK: &str = "Simulated SGX PCK Certificate";

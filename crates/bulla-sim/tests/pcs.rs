@@ -5,7 +5,7 @@
 mod common;
 
 use bulla_sim::pcs::{Response, respond};
-use bulla_sim::{Machine, Recovery, TdDescription};
+use bulla_sim::{Machine, Recovery, SnpDescription, TdDescription};
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
 use percent_encoding::percent_decode_str;
@@ -236,4 +236,44 @@ fn a_revocation_shows_from_its_time_on() {
     assert!(after > before + 16, "{before} {after}");
     let root = [NOW + 99, NOW + 100].map(|now| length(now, "/IntelSGXRootCA.der"));
     assert!(root[0].abs_diff(root[1]) < 8, "{root:?}");
+}
+
+/// AMD's service, for chips: what there is, and what cannot be asked.
+#[test]
+fn the_key_of_a_chip_is_certified_for_what_it_has_reached() {
+    let (_parent, machine) = new();
+    let report = machine.snp_report(&SnpDescription::default_guest(), &[0; 64]).unwrap();
+    let chip = hex::encode(&report[0x1A0..0x1E0]);
+    let at = |chip: &str, microcode: &str| {
+        format!("/vcek/v1/Genoa/{chip}?blSPL=09&teeSPL=00&snpSPL=23&ucodeSPL={microcode}")
+    };
+    let leaf = ok(&machine, &at(&chip, "72"));
+    assert_eq!(leaf.header("content-type"), Some("application/pkix-cert"));
+    assert_eq!(leaf.body, ok(&machine, &at(&chip, "72")).body, "one key for each TCB");
+    assert_ne!(leaf.body, ok(&machine, &at(&chip, "71")).body);
+    assert_eq!(
+        leaf.body,
+        machine
+            .vcek_certificate(
+                report[0x1A0..0x1E0].try_into().unwrap(),
+                report[0x180..0x188].try_into().unwrap(),
+            )
+            .unwrap()
+    );
+    let pem = pem::parse_many(ok(&machine, "/vcek/v1/Genoa/cert_chain").body).unwrap();
+    assert_eq!((pem.len(), pem[1].contents()), (2, &machine.snp_root_der()[..]));
+    assert_eq!(ok(&machine, "/vcek/v1/Genoa/crl").header("content-type"), Some("application/pkix-crl"));
+    for (path, status) in [
+        (at(&chip, "73"), 404),
+        (at(&"00".repeat(64), "72"), 404),
+        (at("00", "72"), 400),
+        (at(&chip, "256"), 400),
+        (format!("/vcek/v1/Genoa/{chip}?blSPL=09"), 400),
+        ("/vcek/v1/Milan/cert_chain".into(), 404),
+        ("/vcek/v2/Genoa/cert_chain".into(), 404),
+        ("/vcek/v1/Genoa".into(), 404),
+        ("/vlek/v1/Genoa/cert_chain".into(), 404),
+    ] {
+        assert_eq!(get(&machine, &path).status, status, "{path}");
+    }
 }

@@ -6,6 +6,7 @@
 mod common;
 mod genuine;
 mod pki;
+mod simulated;
 mod store;
 
 use bulla_attest::{

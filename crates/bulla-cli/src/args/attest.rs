@@ -148,6 +148,10 @@ pub(crate) struct Fetch {
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) pccs: Option<String>,
 
+    /// A service with the interface of AMD's key distribution service to ask instead of that
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) kds: Option<String>,
+
     /// The authorities (PEM) that may vouch for the caching service instead of those of the web
     #[arg(long, value_name = "FILE", requires = "pccs", value_hint = ValueHint::FilePath)]
     pub(crate) authorities: Option<PathBuf>,

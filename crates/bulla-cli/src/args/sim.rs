@@ -69,14 +69,17 @@ pub(crate) enum Sim {
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
     },
-    /// Make the quote of a TDX guest of it
+    /// Make the quote of a TDX guest of it, or the report of a SEV-SNP guest
     Quote {
         /// The machine
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
-        /// The guest: `default`, or a TOML file that describes it
-        #[arg(long, value_name = "FILE|default")]
-        td: String,
+        /// The TDX guest: `default`, or a TOML file that describes it
+        #[arg(long, value_name = "FILE|default", required_unless_present = "snp")]
+        td: Option<String>,
+        /// The SEV-SNP guest: `default`, or a TOML file that describes it
+        #[arg(long, value_name = "FILE|default", conflicts_with = "td")]
+        snp: Option<String>,
         /// 64 bytes in hexadecimal; zeros if not given
         #[arg(long, value_name = "HEX")]
         report_data: Option<String>,
@@ -99,7 +102,8 @@ pub(crate) enum Sim {
         #[arg(short, long, value_name = "JSON", value_hint = ValueHint::FilePath)]
         output: PathBuf,
     },
-    /// Serve its collateral on this machine, with the interface of Intel's provisioning service (PCS) and of its caches (PCCS)
+    /// Serve its collateral on this machine, with the interfaces of Intel's provisioning service (PCS), of its caches (PCCS) and of
+    /// AMD's key distribution service (KDS)
     Pcs {
         /// The machine
         #[arg(value_hint = ValueHint::DirPath)]
@@ -123,6 +127,9 @@ pub(crate) enum Sim {
         /// The machine
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
+        /// That of SEV-SNP reports, and not that of quotes
+        #[arg(long)]
+        snp: bool,
         /// Where to write the certificate
         #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         output: PathBuf,

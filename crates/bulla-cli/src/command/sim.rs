@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bulla_attest::{CollateralId, CollateralSource as _};
 use bulla_sim::{Guise, Machine, Recovery, SealingKeys, SnpDescription, TdDescription, TdxModule};
 use bulla_tee::TdxIdentity;
 use pcs::Clock;
@@ -50,17 +51,26 @@ pub(crate) fn run(subcommand: &Sim) -> Result<ExitCode, Failure> {
         }
         Sim::Revoke { dir, at } => Ok(Machine::open(dir)?.revoke_pck(at.unwrap_or_else(machine::now))?),
         Sim::PlatformReset { dir } => Ok(Machine::open(dir)?.platform_reset()?),
-        Sim::Quote { dir, td, report_data, debug, output } => {
-            let mut guest = guest(td)?;
-            if *debug {
-                guest = guest.with_debug();
-            }
-            let quote = Machine::open(dir)?.td_quote(&guest, &parse_report_data(report_data.as_deref())?)?;
-            write(output, &quote)
+        Sim::Quote { dir, td, snp, report_data, debug, output } => {
+            let (machine, data) = (Machine::open(dir)?, parse_report_data(report_data.as_deref())?);
+            let evidence = if let Some(name) = snp {
+                let guest = snp_guest(name)?;
+                let guest = if *debug { guest.with_debug() } else { guest };
+                machine.snp_report(&guest, &data)?
+            } else {
+                let guest = guest(td.as_deref().unwrap_or("default"))?;
+                let guest = if *debug { guest.with_debug() } else { guest };
+                machine.td_quote(&guest, &data)?
+            };
+            write(output, &evidence)
         }
         Sim::Collateral { dir, quote, output } => {
             let quote = files::read(quote, bulla_protocol::QUOTE_MAX as u64)?;
-            let collateral = Machine::open(dir)?.collateral(&quote, machine::now())?;
+            let provisioning = machine::Provisioning(Machine::open(dir)?);
+            let collateral = match CollateralId::of_quote(&quote) {
+                Ok(id @ CollateralId::Amd(_)) => provisioning.collateral(&id)?.to_json(),
+                _ => provisioning.0.collateral(&quote, machine::now())?,
+            };
             write(output, collateral.as_bytes())
         }
         Sim::Pcs { dir, listen, at, clock } => {
@@ -72,7 +82,10 @@ pub(crate) fn run(subcommand: &Sim) -> Result<ExitCode, Failure> {
             pcs::serve(dir, *listen, &clock)
         }
         Sim::Mount(options) => mount::serve(options),
-        Sim::Root { dir, output } => write(output, &Machine::open(dir)?.root_der()),
+        Sim::Root { dir, snp, output } => {
+            let machine = Machine::open(dir)?;
+            write(output, &if *snp { machine.snp_root_der() } else { machine.root_der() })
+        }
     }?;
     Ok(ExitCode::SUCCESS)
 }

@@ -138,3 +138,54 @@ fn the_marker_is_needed() {
     bulla.set("host/snp.toml", "chip_id", &format!("\"{}\"", "05".repeat(64)));
     bulla.run(&format!("--machine sim-snp:host {SEAL}")).fails(13, &["marker"]);
 }
+
+const POLICY: &str = "version = 1\nname = \"genoa\"\nrevision = 1\n[snp]\n\
+    min_tcb = { Genoa = { bootloader = 9, tee = 0, snp = 23, microcode = 72 } }\n";
+
+/// R15: evidence of such a guest is good under the simulator's own authority, labelled, and refused by everybody else.
+#[test]
+fn its_report_is_judged_where_that_is_asked_for() {
+    let bulla = site();
+    bulla.write("policy.toml", POLICY);
+    let data = "ab".repeat(64);
+    bulla.run(&format!("sim quote host --snp next.toml --report-data {data} -o report")).ok();
+    bulla.run("sim collateral host report -o set.json").ok();
+    bulla.run("sim root host --snp -o root.der").ok();
+    let verify = "attest verify report --collateral set.json --json --policy policy.toml";
+    let claims = bulla.run(&format!("{verify} --root root.der")).json();
+    assert_eq!((&claims["verified"], &claims["simulated"]), (&true.into(), &true.into()));
+    assert_eq!(claims["measurement"], "5a".repeat(48));
+    assert_eq!(claims["report_data"], data);
+    assert_eq!(claims["chip_id"].as_str().unwrap()[112..], hex::encode("SIMULATE"));
+    bulla.run(verify).fails(10, &["[snp_chain.untrusted_root]"]);
+    // The root of its quotes is another one, and so is that of other vendors.
+    bulla.run("sim root host -o quotes.der").ok();
+    bulla.run(&format!("{verify} --root quotes.der")).fails(10, &["[snp_chain.untrusted_root]"]);
+    let strict = verify.replace(" --policy policy.toml", " --root root.der");
+    bulla.run(&strict).fails(12, &["[policy.snp_floor]"]);
+    bulla.run("sim quote host --snp debug.toml -o debug").ok();
+    let debug = format!("{verify} --root root.der").replace(" report ", " debug ");
+    bulla.run(&debug).fails(10, &["[policy.debug]"]);
+    let shown = bulla.run("attest show report").text();
+    assert!(shown.contains("SEV-SNP report") && shown.contains(&"5a".repeat(48)), "{shown}");
+    bulla.run("sim quote host -o report").fails(2, &["--td"]);
+    bulla.run("sim quote host --td default --snp default -o report").fails(2, &["--snp"]);
+}
+
+/// With new microcode come another key and its certificate; the old report goes on being good until the floor is raised.
+#[test]
+fn a_machine_below_the_floor_is_too_old() {
+    let bulla = site();
+    bulla.write("policy.toml", POLICY.replace("microcode = 72", "microcode = 73"));
+    bulla.run("sim root host --snp -o root.der").ok();
+    let judge = || {
+        bulla.run("sim quote host --snp default -o report").ok();
+        bulla.run("sim collateral host report -o set.json").ok();
+        bulla.run("attest verify report --collateral set.json --policy policy.toml --root root.der")
+    };
+    judge().fails(12, &["microcode 72", "[policy.snp_floor]"]);
+    bulla.run("sim microcode host up").ok();
+    judge().ok();
+    bulla.run("sim new other").ok();
+    bulla.run("sim collateral other report -o set.json").fails(14, &["no such key"]);
+}

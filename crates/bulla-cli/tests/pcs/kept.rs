@@ -91,3 +91,27 @@ fn what_cannot_be_a_bundle_or_a_service_is_refused() {
     bulla.run("attest verify quote --collateral x --store kept").fails(2, &["--store"]);
     bulla.run("attest verify quote").fails(2, &["--collateral"]);
 }
+
+/// R29, R51: the set of a SEV-SNP machine comes from its own vendor's interface, and is kept like the others.
+#[test]
+fn sets_of_sev_snp_machines_are_kept_too() {
+    let (bulla, service) = site();
+    bulla.run("sim quote host --snp default -o report").ok();
+    bulla.run("sim root host --snp -o amd").ok();
+    bulla.write(
+        "policy.toml",
+        "version = 1\nname = \"genoa\"\nrevision = 1\n[snp]\n\
+         min_tcb = { Genoa = { bootloader = 9, tee = 0, snp = 23, microcode = 72 } }\n",
+    );
+    let url = service.url();
+    let fetch = format!("attest collateral fetch report --store kept --root amd --at {NOW}");
+    let text = bulla.run(&format!("{fetch} --kds {url}")).text();
+    assert!(text.contains("snp-set-vcek-genoa-") && text.contains("good until"), "{text}");
+    let verify = format!("attest verify report --store kept --root amd --policy policy.toml --at {NOW}");
+    bulla.run(&verify).ok();
+    drop(service);
+    bulla.run(&format!("{fetch} --kds {url}")).fails(14, &["[collateral.service.unreachable]"]);
+    bulla.run(&verify).ok();
+    bulla.run(&format!("{fetch} --kds ftp://x")).fails(2, &["[usage.collateral]"]);
+    bulla.run(&verify.replace("--root amd", "--root root")).fails(2, &["[floor.other_root]"]);
+}

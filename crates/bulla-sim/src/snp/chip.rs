@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::SnpDescription;
+use super::vendor::{self, Vcek};
 use crate::hexadecimal::Hex;
 use crate::machine::{random, write_file};
 use crate::{Error, Step};
@@ -81,6 +82,19 @@ impl ChipState {
         write_file(&dir.join(SNP_TOML), [HEADER, &text].concat().as_bytes())
     }
 
+    pub(crate) const fn chip_id(&self) -> &[u8; 64] {
+        &self.chip_id.0
+    }
+
+    pub(crate) const fn reported_tcb(&self) -> &[u8; 8] {
+        &self.reported_tcb.0
+    }
+
+    /// Whether the chip has a key at this TCB.
+    pub(crate) fn has_reached(&self, tcb: &[u8; 8]) -> bool {
+        tcb.iter().zip(&self.committed_tcb.0).all(|(asked, committed)| asked <= committed)
+    }
+
     /// The microcode rises or falls by one, and with it what the machine has committed to and what it reports.
     pub(crate) fn step(&mut self, step: Step) {
         for Hex([.., microcode]) in [&mut self.committed_tcb, &mut self.reported_tcb] {
@@ -101,25 +115,32 @@ impl ChipState {
 /// A security processor, for one guest.
 pub(crate) struct Chip {
     state: ChipState,
+    /// The key that signs reports, at the reported TCB.
+    vcek: Vcek,
     /// The guest's migration root, another for each launch.
     vmrk: Secret<32>,
     report_id: [u8; 32],
 }
 
 impl Chip {
-    pub(crate) fn new(state: ChipState) -> Result<Self, Error> {
+    pub(crate) fn new(state: ChipState, vcek: Vcek) -> Result<Self, Error> {
         let Hex::<32>(vmrk) = random()?;
         let Hex(report_id) = random()?;
-        Ok(Self { state, vmrk: Secret::new(vmrk), report_id })
+        Ok(Self { state, vcek, vmrk: Secret::new(vmrk), report_id })
     }
 
-    /// MSG_REPORT_REQ by the channel of the guest's own privilege level; still without a signature.
+    /// The certificates that the host hands over with reports.
+    pub(crate) fn certificates(&self) -> Vec<u8> {
+        vendor::table(&self.vcek.certificate)
+    }
+
+    /// MSG_REPORT_REQ by the channel of the guest's own privilege level.
     pub(crate) fn report(&self, guest: &SnpDescription, data: &[u8; 64], vmpl: u32) -> Result<Report, u32> {
         if vmpl < guest.vmpl || vmpl > 3 {
             return Err(status::INVALID_PARAM);
         }
         let ChipState { chip_id, committed_tcb, reported_tcb, .. } = &self.state;
-        Ok(Report {
+        let mut report = Report {
             version: 3.into(),
             guest_svn: guest.guest_svn.into(),
             policy: guest.policy.into(),
@@ -145,7 +166,9 @@ impl Chip {
             committed_version: FIRMWARE,
             launch_tcb: committed_tcb.0,
             ..Report::new_zeroed()
-        })
+        };
+        self.vcek.sign(&mut report).map_err(|_| status::INVALID_KEY)?;
+        Ok(report)
     }
 
     /// MSG_KEY_REQ by the same channel. There is no provider's key (VLEK) here.
@@ -159,11 +182,9 @@ impl Chip {
         if !is_vmrk && ![0, 1].contains(&(root >> 1)) {
             return Err(status::INVALID_KEY);
         }
-        let above = |(asked, committed): (&u8, &u8)| asked > committed;
-        let tcb_is_above = request.tcb_version.iter().zip(&self.state.committed_tcb.0).any(above);
         if request.vmpl.get() < guest.vmpl
             || select & !ALL_FIELDS != 0
-            || selects(field::TCB_VERSION) && tcb_is_above
+            || selects(field::TCB_VERSION) && !self.state.has_reached(&request.tcb_version)
             || selects(field::GUEST_SVN) && request.guest_svn.get() > guest.guest_svn
         {
             return Err(status::INVALID_PARAM);
@@ -259,7 +280,9 @@ mod tests {
         let mut chip_id = Hex([7; 64]);
         *chip_id.0.last_chunk_mut().unwrap() = SIMULATED_MARKER;
         let state = ChipState { chip_secret: Hex([8; 48]), chip_id, committed_tcb: tcb, reported_tcb: tcb };
-        Chip { state, vmrk: Secret::new([9; 32]), report_id: [10; 32] }
+        let folder = tempfile::tempdir().unwrap();
+        let vcek = Vcek::of(folder.path(), state.chip_id(), state.reported_tcb()).unwrap();
+        Chip { state, vcek, vmrk: Secret::new([9; 32]), report_id: [10; 32] }
     }
 
     /// The layout of AMD's published firmware (`snp_mix_data`), written by hand.

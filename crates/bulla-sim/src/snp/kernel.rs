@@ -116,7 +116,8 @@ impl From<Errno> for Failure {
 }
 
 impl SnpKernel {
-    pub(crate) fn new(chip: Chip, guest: SnpDescription, certificates: Vec<u8>) -> Self {
+    pub(crate) fn new(chip: Chip, guest: SnpDescription) -> Self {
+        let certificates = chip.certificates();
         Self { chip, guest, certificates, reports: Reports::default(), state: Mutex::default() }
     }
 

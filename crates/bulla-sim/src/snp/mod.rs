@@ -4,6 +4,7 @@ mod chip;
 mod description;
 mod guest;
 mod kernel;
+pub(crate) mod vendor;
 
 pub(crate) use chip::{Chip, ChipState};
 pub use description::SnpDescription;

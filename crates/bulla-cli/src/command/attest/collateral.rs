@@ -102,7 +102,7 @@ fn lines(store: &Store, now: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The vendors' services, or a cache for Intel's.
+/// The vendors' services, or caches for them.
 struct Services {
     intel: PcsClient,
     amd: KdsClient,
@@ -122,7 +122,11 @@ impl Services {
             None if options.early => Channel::Early,
             None => Channel::Standard,
         };
-        Ok(Self { intel: PcsClient::new(settings.with_channel(channel)), amd: KdsClient::amd() })
+        let amd = match &options.kds {
+            Some(address) => KdsClient::service(address, None)?,
+            None => KdsClient::amd(),
+        };
+        Ok(Self { intel: PcsClient::new(settings.with_channel(channel)), amd })
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bulla_attest::{
-    Boundary, Claims, Collateral, CollateralId, Error, EventLog, Policy, TcbStatus, TrustAnchor, Verifier,
+    AmdProduct, Boundary, Claims, Collateral, CollateralId, Error, EventLog, Policy, TcbStatus, TrustAnchor,
+    Verifier,
 };
 use serde_json::Value;
 
@@ -109,7 +110,9 @@ fn inputs(
 pub(super) fn verifier(root: Option<&Path>) -> Result<(Verifier, TrustAnchor), Failure> {
     let Some(path) = root else { return Ok((Verifier::vendors(), TrustAnchor::intel())) };
     let anchor = TrustAnchor::from_der(&files::read(path, 64 * 1024)?)?;
-    Ok((Verifier::new(anchor.clone()), anchor))
+    // The family of simulated machines' chips.
+    let verifier = Verifier::new(anchor.clone()).with_amd(AmdProduct::Genoa, anchor.clone());
+    Ok((verifier, anchor))
 }
 
 fn verify_at(
