@@ -8,6 +8,7 @@ use crate::audit::Mode;
 use crate::custody::Root;
 use crate::derive::Source;
 use crate::own::Proof;
+use crate::policy::usage::Way;
 use crate::record::{Asked, Held};
 use crate::refusal::Refusal;
 use crate::regime::Regime;
@@ -34,7 +35,7 @@ impl Provider {
         let claims = evidence(regime, &proof, order.kind, &order.evidence)?;
         let guest = authorize::guest(&claims, transcript)?;
         let now = regime.judge.now()?;
-        authorize::usage(&regime.policy, &request.binding, &request.keys, guest, None, now)?;
+        authorize::usage(&regime.policy, &request.binding, &request.keys, guest, Way::Order, now)?;
         self.operation.limits.identity(guest, request.keys.len())?;
         let (manifest, log) = (order.manifest.as_ref(), order.event_log.as_deref());
         let bound = &authorize::bound(&regime.policy, &request.binding, guest, manifest, log)?;
@@ -47,12 +48,14 @@ impl Provider {
         Ok(ticket.hold(answer))
     }
 
-    /// The public half of a key of a described guest. It is public, so nobody is asked who they are.
+    /// The public half of a key of a described guest. It is public, so nobody is asked who they are; which keys there are, the
+    /// usage rules say for it too.
     pub(crate) fn public_key(&self, wanted: &FutureKey) -> Result<PublicKey, Refusal> {
         let regime = self.regime();
         let root = root(&regime, &wanted.root_id)?;
         let proof = regime.own.proof()?;
         let bound = &authorize::described(&regime.policy, wanted)?;
+        authorize::usage_described(&regime.policy, wanted, bound, regime.judge.now()?)?;
         let authority = &regime.policy.authority;
         let source = Source { root, authority, bound, instance: wanted.instance.as_deref() };
         let public_key = source.public_key(&wanted.key)?;

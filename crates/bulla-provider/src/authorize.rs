@@ -8,7 +8,7 @@ use bulla_tee::{GuestRegisters, Identity, TdxIdentity};
 
 use crate::derive::{Bound, BoundTo};
 use crate::policy::Policy;
-use crate::policy::usage::{self, Use};
+use crate::policy::usage::{self, Use, Way};
 use crate::refusal::Refusal;
 use crate::registers::RegisterPolicy;
 
@@ -121,18 +121,37 @@ fn entitled(
     })
 }
 
-/// Whether the policy has a rule for each of the keys that a guest asks for. `session` is how many keys a session has given.
+/// Whether the policy has a rule for each of the keys that a guest asks for.
 pub(crate) fn usage(
     policy: &Policy,
     binding: &Binding,
     keys: &[Selector],
     guest: &TdxIdentity,
-    session: Option<u32>,
+    way: Way,
     now: u64,
 ) -> Result<(), Refusal> {
-    let guest = &GuestRegisters::from(guest);
-    usage::allows(&policy.usage, &Use { binding, guest, session, now }, keys)
-        .map_err(|cause| Refusal::new(Code::UsageDenied, cause))
+    let registers = GuestRegisters::from(guest);
+    let registers = &registers.named().map(|(name, value)| (name, *value));
+    allowed(policy, &Use { binding, registers, way, now }, keys)
+}
+
+/// Whether the policy has a rule for the key of a described guest. What the description leaves open is not asked about.
+pub(crate) fn usage_described(
+    policy: &Policy,
+    wanted: &FutureKey,
+    bound: &Bound<'_>,
+    now: u64,
+) -> Result<(), Refusal> {
+    let registers: &[_] = match &bound.to {
+        BoundTo::Registers { values, .. } => values,
+        BoundTo::Owner { .. } => &[],
+    };
+    let wish = Use { binding: &wanted.binding, registers, way: Way::Described, now };
+    allowed(policy, &wish, std::slice::from_ref(&wanted.key))
+}
+
+fn allowed(policy: &Policy, wanted: &Use<'_>, keys: &[Selector]) -> Result<(), Refusal> {
+    usage::allows(&policy.usage, wanted, keys).map_err(|cause| Refusal::new(Code::UsageDenied, cause))
 }
 
 /// The guest of a legacy request. The formula leaves out three registers that the host chooses, so they must be zero or

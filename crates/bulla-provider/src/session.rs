@@ -19,6 +19,7 @@ use crate::answer::{evidence, root};
 use crate::audit::Mode;
 use crate::derive::Source;
 use crate::own::Proof;
+use crate::policy::usage::Way;
 use crate::record::{Asked, Held};
 use crate::refusal::Refusal;
 use crate::regime::Regime;
@@ -154,7 +155,14 @@ impl Session {
     ) -> Result<Held<SessionKeys>, Refusal> {
         let now = self.require_standing(provider, request.keys.len())?;
         let (policy, root) = (&self.regime.policy, root(&self.regime, &request.root_id)?);
-        authorize::usage(policy, &request.binding, &request.keys, &self.guest, Some(self.given), now)?;
+        authorize::usage(
+            policy,
+            &request.binding,
+            &request.keys,
+            &self.guest,
+            Way::Session(self.given),
+            now,
+        )?;
         provider.operation.limits.identity(&self.guest, request.keys.len())?;
         let asked = (&request.binding, &request.manifest);
         let known = self.granted.as_ref().is_some_and(|(binding, manifest)| asked == (binding, manifest));

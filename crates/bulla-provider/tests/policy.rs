@@ -7,11 +7,12 @@ use std::fs;
 use std::sync::Arc;
 
 use bulla_attest::TrustAnchor;
-use bulla_crypto::{Secret, SigningKey};
-use bulla_protocol::v1::{Algorithm, Selector, Statement};
+use bulla_crypto::{Secret, SigningKey, sha256};
+use bulla_protocol::v1::{Algorithm, Binding, FutureKey, PublicKey, Register, Selector, Statement};
 use bulla_protocol::{Code, Descriptor, DocumentRole, Signed};
 use bulla_provider::{Error, Provider, Settings};
 use bulla_sim::TdDescription;
+use bulla_tee::GuestRegisters;
 
 use support::{Client, Http, LegacyGuest, Running, Site, Source, selector, v1_key};
 
@@ -63,7 +64,7 @@ fn the_statement_names_authority_and_policy() {
     let text = policy("");
     let running = site.start_under(&text);
     let statement: Statement = Http::new(running.http).get("/v1/provider").unwrap();
-    assert_eq!(statement.policy_digest, bulla_crypto::sha256(&[text.as_bytes()]));
+    assert_eq!(statement.policy_digest, sha256(&[text.as_bytes()]));
     assert_eq!((statement.policy_version, statement.authority), (1, running.identity.authority));
 }
 
@@ -117,6 +118,52 @@ fn collateral_has_a_minimum() {
     let site = Site::new();
     let running = site.start_under(&policy("[collateral]\nmin_tcb_evaluation_data_number = 4000000\n"));
     assert!(Http::new(running.http).get::<Statement>("/v1/provider").is_err());
+}
+
+/// The public half of a key needs a rule as the key does, and the log counts what was given. What a description leaves open, and how
+/// the guest will ask one day, is not judged.
+#[test]
+fn public_keys_need_a_rule_and_are_in_the_log() {
+    let site = Site::new();
+    let mrtd = hex::encode([7; 48]);
+    let rules =
+        format!("[[usage]]\npath = \"inbox/*\"\nsession = \"only\"\nclaims.registers.mrtd = [\"{mrtd}\"]\n");
+    let running = site.start_under(&policy(&rules));
+    let mut client = Client::new(running.http);
+    let mut ask = |path: &str, mrtd: u8| {
+        let register = |name: &&str| Register {
+            name: (*name).into(),
+            value: [if *name == "MRTD" { mrtd } else { 0 }; 48],
+        };
+        let wanted = FutureKey {
+            binding: Binding::Measurement,
+            registers: GuestRegisters::NAMES.iter().map(register).collect(),
+            attributes: [0; 8],
+            root_id: client.request.root_id,
+            instance: None,
+            key: Selector { algorithm: Algorithm::X25519, ..selector(path) },
+        };
+        let body = serde_json::to_vec(&wanted).unwrap();
+        let answer: Result<PublicKey, Code> = client.http.post("/v1/public-key", &body);
+        answer.map(|_| hex::encode(sha256(&[&body])))
+    };
+    let first = ask("inbox/a", 7).unwrap();
+    for _ in 0..4 {
+        assert_eq!(ask("inbox/a", 7).unwrap(), first);
+    }
+    for (path, mrtd, cause) in [("outbox", 7, "usage.path"), ("inbox/b", 8, "usage.registers")] {
+        assert_eq!(ask(path, mrtd), Err(Code::UsageDenied));
+        let line = site.audit().pop().unwrap();
+        assert_eq!((line["cause"].as_str(), line["path"].as_str()), (Some(cause), Some(path)));
+    }
+    running.stop();
+    let log = fs::read_to_string(site.state_dir().join("audit.log")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let given: Vec<_> = lines.filter(|line| line["entry"] == "public-keys").collect();
+    let counts: Vec<_> = given.iter().map(|line| line["count"].as_u64().unwrap()).collect();
+    assert_eq!(counts, [1, 2, 4, 5], "and what was not written before is at the end");
+    assert!(given.iter().all(|line| line["path"] == "inbox/a" && line["description"] == *first));
+    assert!(site.verdict().findings.is_empty());
 }
 
 /// What no usage rule names is refused, one key of a batch refuses the batch, and the operator learns which clause it was

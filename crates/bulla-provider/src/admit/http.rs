@@ -137,13 +137,22 @@ fn with_challenge(service: &Service, seat: &Seat, regime: u64, mut response: Res
 }
 
 async fn public_key(State(service): Here, Extension(seat): Seated, body: HttpBody) -> Response {
-    let wanted = received(&seat, body).await.and_then(|body| Ok(FutureKey::from_json(&body.bytes)?));
-    let wanted = match wanted {
+    let wanted = received(&seat, body).await.and_then(|body| {
+        let wanted = FutureKey::from_json(&body.bytes)?;
+        Ok((Subject::description(&wanted, &body.bytes), wanted))
+    });
+    let (subject, wanted) = match wanted {
         Ok(wanted) => wanted,
         Err(refusal) => return problem(&service, &Mode::V1.into(), &refusal).await,
     };
-    let answered = service.walk(Quoting::Seldom, move |provider| provider.public_key(&wanted));
-    respond::<PublicKey>(&service, &seat, &Mode::V1.into(), answered).await
+    let answered = async {
+        let answer = service.walk(Quoting::Seldom, move |provider| provider.public_key(&wanted)).await?;
+        if let Some(ticket) = service.provider.record.public_key(&subject) {
+            ticket.durable().await?;
+        }
+        Ok(answer)
+    };
+    respond::<PublicKey>(&service, &seat, &subject, answered).await
 }
 
 async fn nothing(State(service): Here) -> Response {

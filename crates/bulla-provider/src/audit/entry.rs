@@ -38,6 +38,8 @@ pub enum Entry {
     Released(Released),
     /// Requests were refused.
     Refused(Refused),
+    /// Public keys of described guests were given.
+    PublicKeys(PublicKeys),
     /// Something was done to the provider.
     Event(Event),
     /// The provider's signature over all lines before this one.
@@ -125,6 +127,31 @@ pub struct Refused {
     /// SHA-256 of the evidence of the last of them, if it came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Name and version of the policy.
+    pub policy: String,
+    /// Its hash.
+    pub policy_digest: String,
+    /// Whether the machine is simulated.
+    pub simulated: bool,
+}
+
+/// How often public keys of described guests were given under one path. They are public, and anybody may ask; so they are counted and
+/// written as refusals are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKeys {
+    /// By which protocol.
+    pub mode: Mode,
+    /// How often since the start.
+    pub count: u64,
+    /// The path of the key; absent where there are too many to be told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// SHA-256 of the last description as it was sent, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Name and version of the policy.
     pub policy: String,
     /// Its hash.

@@ -18,7 +18,7 @@ mod tests;
 mod verifier;
 
 pub use causes::{Advice, advice};
-pub use entry::{Broken, Continued, Entry, Event, Mode, Recovered, Refused, Released, Stated};
+pub use entry::{Broken, Continued, Entry, Event, Mode, PublicKeys, Recovered, Refused, Released, Stated};
 pub use line::{LINE_MAX, Line, Position};
 pub use verifier::{Finding, Place, Tail, Trouble, Verdict, Verifier};
 

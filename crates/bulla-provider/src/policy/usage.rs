@@ -6,18 +6,27 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bulla_protocol::v1::{Binding, Selector};
-use bulla_tee::GuestRegisters;
 
 /// What is known of who wants keys, and to what they are to be bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Use<'a> {
     pub(crate) binding: &'a Binding,
-    /// The guest's registers as its evidence shows them.
-    pub(crate) guest: &'a GuestRegisters,
-    /// How many keys the session has given already; `None` outside a session, where every request has its own evidence.
-    pub(crate) session: Option<u32>,
+    /// Those of the guest's registers that are known, by name as in [`GuestRegisters::NAMES`](bulla_tee::GuestRegisters::NAMES).
+    pub(crate) registers: &'a [(&'static str, [u8; 48])],
+    pub(crate) way: Way,
     /// Unix seconds, as far as the host's clock is believed.
     pub(crate) now: u64,
+}
+
+/// How keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// With evidence for this request.
+    Order,
+    /// In a session that has given so many keys already.
+    Session(u32),
+    /// The public half alone, for a guest that is described. How that guest will ask for the other half is not known.
+    Described,
 }
 
 /// One rule. What is `None` is not asked about; an empty set accepts nothing.
@@ -45,7 +54,7 @@ pub(super) struct Claims {
     pub(super) products: Option<BTreeSet<String>>,
     /// Asked for at this SVN or a higher one.
     pub(super) min_svn: Option<u32>,
-    /// Accepted values by name as in [`GuestRegisters::NAMES`].
+    /// Accepted values by name, as in [`Use::registers`].
     pub(super) registers: BTreeMap<&'static str, BTreeSet<[u8; 48]>>,
 }
 
@@ -75,10 +84,12 @@ pub(crate) fn allows(rules: &[Rule], wanted: &Use<'_>, keys: &[Selector]) -> Res
     if rules.is_empty() {
         return Ok(());
     }
-    let mut session = wanted.session;
+    let mut way = wanted.way;
     for key in keys {
-        allows_one(rules, &Use { session, ..*wanted }, key)?;
-        session = session.map(|given| given.saturating_add(1));
+        allows_one(rules, &Use { way, ..*wanted }, key)?;
+        if let Way::Session(given) = &mut way {
+            *given = given.saturating_add(1);
+        }
     }
     Ok(())
 }
@@ -118,9 +129,8 @@ impl Rule {
             Binding::Measurement | Binding::Registers { .. } => (None, None, None),
         };
         let Claims { owners, products, min_svn, registers } = &self.claims;
-        let shown = wanted.guest.named();
-        let accepted = |(name, value): &(&'static str, &[u8; 48])| {
-            registers.get(name).is_none_or(|values| values.contains(*value))
+        let accepted = |(name, value): &(&'static str, [u8; 48])| {
+            registers.get(name).is_none_or(|values| values.contains(value))
         };
         let clauses: [bool; CAUSES.len()] = [
             self.path.matches(&key.path),
@@ -131,13 +141,16 @@ impl Rule {
             owners.as_ref().is_none_or(|set| owner.is_some_and(|owner| set.contains(owner))),
             products.as_ref().is_none_or(|set| product.is_some_and(|product| set.contains(product))),
             min_svn.is_none_or(|min| svn.is_some_and(|svn| svn >= min)),
-            shown.iter().all(accepted),
-            match self.session {
-                Sessions::Any => true,
-                Sessions::Only => wanted.session.is_some(),
-                Sessions::Never => wanted.session.is_none(),
+            wanted.registers.iter().all(accepted),
+            match wanted.way {
+                Way::Order => self.session != Sessions::Only,
+                Way::Session(_) => self.session != Sessions::Never,
+                Way::Described => true,
             },
-            wanted.session.is_none_or(|given| self.session_keys.is_none_or(|most| given < most)),
+            match (wanted.way, self.session_keys) {
+                (Way::Session(given), Some(most)) => given < most,
+                _ => true,
+            },
             self.not_after.is_none_or(|end| wanted.now < end),
         ];
         clauses.iter().position(|holds| !holds)

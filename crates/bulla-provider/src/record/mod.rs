@@ -21,18 +21,18 @@ use std::thread::{self, JoinHandle};
 
 use bulla_crypto::{SigningKey, sha256};
 use bulla_protocol::Code;
-use bulla_protocol::v1::{Binding, Request, Selector, SessionRequest, Statement, Transcript};
+use bulla_protocol::v1::{Binding, FutureKey, Request, Selector, SessionRequest, Statement, Transcript};
 use bulla_tee::ReportData;
 
 use crate::Error;
-use crate::audit::{Entry, Event, Mode, Position, Refused, Released, Stated, compose};
+use crate::audit::{Entry, Event, Mode, Position, PublicKeys, Refused, Released, Stated, compose};
 use crate::clock::host_time;
 use crate::custody::Root;
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use folder::Folder;
 use log::{Calls, System};
-use refusals::Refusals;
+use refusals::{Outcome, Refusals};
 pub(crate) use ticket::{Held, Ticket};
 use writer::{Batch, Writer};
 
@@ -126,6 +126,15 @@ impl Subject {
             path: key.map(|key| key.path.clone()),
             purpose: key.map(|key| key.purpose.clone()),
             ..Self::from(Mode::V1)
+        }
+    }
+
+    /// Of a described guest.
+    pub(crate) fn description(wanted: &FutureKey, body: &[u8]) -> Self {
+        Self {
+            path: Some(wanted.key.path.clone()),
+            purpose: Some(wanted.key.purpose.clone()),
+            ..Self::evidence(body)
         }
     }
 
@@ -245,10 +254,18 @@ impl Record {
     /// for who wants to wait for that line.
     pub(crate) fn refusal(&self, subject: &Subject, refusal: &Refusal) -> Option<Ticket> {
         let mut queue = self.queue();
-        let (subject, count) = queue.refusals.count(subject, refusal)?;
+        let (subject, count) = queue.refusals.count(subject, Outcome::Refused(*refusal))?;
         let (code, cause) = (refusal.code.as_str(), refusal.cause);
         tracing::warn!(mode = subject.mode.as_str(), code, cause, count, "refused");
-        let entry = refused(&queue.stated, &subject, refusal, count);
+        let entry = counted(&queue.stated, &subject, Outcome::Refused(*refusal), count);
+        queue.append_refusal(&entry, self.shared.limits, &self.shared.wake)
+    }
+
+    /// Counts a public key of a described guest, and writes that down as a refusal.
+    pub(crate) fn public_key(&self, subject: &Subject) -> Option<Ticket> {
+        let mut queue = self.queue();
+        let (subject, count) = queue.refusals.count(subject, Outcome::PublicKey)?;
+        let entry = counted(&queue.stated, &subject, Outcome::PublicKey, count);
         queue.append_refusal(&entry, self.shared.limits, &self.shared.wake)
     }
 
@@ -369,19 +386,38 @@ impl Queue {
     }
 }
 
-fn refused(stated: &Stated, subject: &Subject, refusal: &Refusal, count: u64) -> Entry {
-    Entry::Refused(Refused {
-        mode: subject.mode,
-        code: refusal.code.as_str().into(),
-        cause: refusal.cause.into(),
-        count,
-        path: subject.path.clone(),
-        purpose: subject.purpose.clone(),
-        evidence: subject.evidence.map(hex::encode),
-        policy: stated.policy.clone(),
-        policy_digest: stated.policy_digest.clone(),
-        simulated: stated.simulated,
-    })
+fn counted(stated: &Stated, subject: &Subject, outcome: Outcome, count: u64) -> Entry {
+    let Subject { mode, path, purpose, evidence } = subject.clone();
+    let evidence = evidence.map(hex::encode);
+    let (policy, policy_digest) = (stated.policy.clone(), stated.policy_digest.clone());
+    let simulated = stated.simulated;
+    match outcome {
+        Outcome::Refused(refusal) => {
+            let (code, cause) = (refusal.code.as_str().into(), refusal.cause.into());
+            Entry::Refused(Refused {
+                mode,
+                code,
+                cause,
+                count,
+                path,
+                purpose,
+                evidence,
+                policy,
+                policy_digest,
+                simulated,
+            })
+        }
+        Outcome::PublicKey => Entry::PublicKeys(PublicKeys {
+            mode,
+            count,
+            path,
+            purpose,
+            description: evidence,
+            policy,
+            policy_digest,
+            simulated,
+        }),
+    }
 }
 
 /// What the log says of the provider. The statement itself, with its quote, is kept beside the log.

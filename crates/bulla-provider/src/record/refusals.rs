@@ -1,4 +1,4 @@
-//! Refusals, counted: being refused a million times fills twenty lines.
+//! What anybody can bring about, counted: being refused a million times fills twenty lines. So do public keys, which anybody gets.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,28 @@ const KINDS_MAX: usize = 1024;
 /// Causes are fixed names in this program; this many are not there.
 const CAUSES_MAX: usize = 4096;
 
-/// How often was refused what, since the start.
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Outcome {
+    Refused(Refusal),
+    /// The public key of a described guest was given.
+    PublicKey,
+}
+
+impl Outcome {
+    const fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.cause,
+            Self::PublicKey => "",
+        }
+    }
+}
+
+/// How often was what, since the start.
 #[derive(Default)]
 pub(super) struct Refusals {
     kinds: HashMap<Kind, Count>,
-    /// How much was written about refusals into the present file.
+    /// How much was written about it into the present file.
     pub(super) bytes: u64,
 }
 
@@ -32,14 +49,14 @@ struct Count {
     count: u64,
     written: u64,
     subject: Subject,
-    refusal: Refusal,
+    outcome: Outcome,
 }
 
 impl Refusals {
     /// Counts one more, and returns what was counted and how often if that is a power of two.
-    pub(super) fn count(&mut self, subject: &Subject, refusal: &Refusal) -> Option<(Subject, u64)> {
+    pub(super) fn count(&mut self, subject: &Subject, outcome: Outcome) -> Option<(Subject, u64)> {
         let mut subject = subject.clone();
-        let mut kind = Kind { mode: subject.mode, cause: refusal.cause, path: subject.path.clone() };
+        let mut kind = Kind { mode: subject.mode, cause: outcome.cause(), path: subject.path.clone() };
         if !self.kinds.contains_key(&kind) && self.kinds.len() >= KINDS_MAX {
             kind.path = None;
             subject = Subject { path: None, purpose: None, ..subject };
@@ -47,7 +64,7 @@ impl Refusals {
         if !self.kinds.contains_key(&kind) && self.kinds.len() >= CAUSES_MAX {
             return None;
         }
-        let fresh = || Count { count: 0, written: 0, subject: subject.clone(), refusal: *refusal };
+        let fresh = || Count { count: 0, written: 0, subject: subject.clone(), outcome };
         let count = self.kinds.entry(kind).or_insert_with(fresh);
         count.count += 1;
         if !count.count.is_power_of_two() {
@@ -59,8 +76,8 @@ impl Refusals {
     }
 
     /// What was counted and not yet written, with its subject and its count.
-    pub(super) fn rest(&mut self) -> Vec<(Subject, Refusal, u64)> {
+    pub(super) fn rest(&mut self) -> Vec<(Subject, Outcome, u64)> {
         let unwritten = self.kinds.values().filter(|count| count.count > count.written);
-        unwritten.map(|count| (count.subject.clone(), count.refusal, count.count)).collect()
+        unwritten.map(|count| (count.subject.clone(), count.outcome, count.count)).collect()
     }
 }

@@ -11,7 +11,7 @@ use bulla_crypto::SigningKey;
 use super::folder::Folder;
 use super::log::{Calls, Log};
 use super::ticket::Waiter;
-use super::{Queue, Shared, refused};
+use super::{Queue, Shared, counted};
 use crate::audit::{Continued, Entry, Event, Position, checkpoint, compose};
 use crate::clock::host_time;
 
@@ -194,8 +194,8 @@ impl Writer {
 impl Queue {
     /// What is said at the end.
     fn close(&mut self) {
-        for (subject, refusal, count) in self.refusals.rest() {
-            let entry = refused(&self.stated, &subject, &refusal, count);
+        for (subject, outcome, count) in self.refusals.rest() {
+            let entry = counted(&self.stated, &subject, outcome, count);
             drop(self.append(&entry));
         }
         drop(self.append(&Entry::Event(Event { event: "stop".into(), detail: Default::default() })));

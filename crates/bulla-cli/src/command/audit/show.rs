@@ -66,6 +66,12 @@ fn wanted(options: &AuditShow, since: Option<u64>, line: &Line<'_>, entry: &Entr
                 && options.cause.is_none()
                 && (options.path.is_none() || released.keys.iter().any(|key| path(&key.path)))
         }
+        Entry::PublicKeys(given) => {
+            !options.refused
+                && !options.released
+                && options.cause.is_none()
+                && path(given.path.as_deref().unwrap_or_default())
+        }
         // Seals of the log itself are for `verify`.
         Entry::Checkpoint { .. } => options.json && plain(options),
         _ => plain(options),
@@ -97,6 +103,13 @@ fn print(line: &Line<'_>, entry: &Entry) {
                 say::result(format_args!("{:>9}{}", "", advice.meaning));
                 say::result(format_args!("{:>9}{}", "", advice.action));
             }
+        }
+        Entry::PublicKeys(given) => {
+            let path =
+                given.path.as_deref().map(|path| format!(" of {}", say::escaped(path))).unwrap_or_default();
+            let times =
+                if given.count == 1 { "once".into() } else { format!("{} times so far", given.count) };
+            say::result(format_args!("{head}  public    keys{path}, {times}{}", simulated(given.simulated)));
         }
         Entry::Start(stated) => state(&head, "started", stated),
         Entry::Statement(stated) => state(&head, "states", stated),

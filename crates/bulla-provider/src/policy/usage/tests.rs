@@ -1,13 +1,14 @@
 use bulla_protocol::v1::Algorithm;
+use bulla_tee::GuestRegisters;
 
 use super::*;
 use crate::policy::form;
 
 const OWNER: [u8; 32] = [0x33; 32];
 
-fn guest(rtmr2: u8) -> GuestRegisters {
+fn guest(rtmr2: u8) -> [(&'static str, [u8; 48]); 9] {
     let ones = [1; 48];
-    GuestRegisters {
+    let registers = GuestRegisters {
         mrtd: ones,
         rtmr0: ones,
         rtmr1: ones,
@@ -17,7 +18,8 @@ fn guest(rtmr2: u8) -> GuestRegisters {
         mrowner: ones,
         mrownerconfig: ones,
         mrservicetd: ones,
-    }
+    };
+    registers.named().map(|(name, value)| (name, *value))
 }
 
 /// A request for one key.
@@ -26,7 +28,7 @@ struct Wish {
     key: Selector,
     binding: Binding,
     rtmr2: u8,
-    session: Option<u32>,
+    way: Way,
     now: u64,
 }
 
@@ -35,7 +37,7 @@ fn wish() -> Wish {
         key: key("wallet/7/key"),
         binding: owner(OWNER, "wallet", 3),
         rtmr2: 0x44,
-        session: None,
+        way: Way::Order,
         now: 1_900_000_000,
     }
 }
@@ -55,8 +57,8 @@ fn rules(text: &str) -> Vec<Rule> {
 }
 
 fn judge(rules: &[Rule], wish: &Wish) -> Result<(), &'static str> {
-    let Wish { key, binding, rtmr2, session, now } = wish;
-    let wanted = Use { binding, guest: &guest(*rtmr2), session: *session, now: *now };
+    let Wish { key, binding, rtmr2, way, now } = wish;
+    let wanted = Use { binding, registers: &guest(*rtmr2), way: *way, now: *now };
     allows(rules, &wanted, std::slice::from_ref(key))
 }
 
@@ -94,7 +96,9 @@ fn each_clause_of_a_rule_counts() {
         "33".repeat(32),
         "44".repeat(48),
     ));
-    for good in [wish(), edited(|w| w.binding = owner(OWNER, "wallet", 4)), edited(|w| w.session = Some(8))] {
+    for good in
+        [wish(), edited(|w| w.binding = owner(OWNER, "wallet", 4)), edited(|w| w.way = Way::Session(8))]
+    {
         assert_eq!(judge(&rules, &good), Ok(()));
     }
     for (bad, cause) in [
@@ -110,7 +114,7 @@ fn each_clause_of_a_rule_counts() {
         (edited(|w| w.binding = owner(OWNER, "vault", 3)), "usage.product"),
         (edited(|w| w.binding = owner(OWNER, "wallet", 2)), "usage.min_svn"),
         (edited(|w| w.rtmr2 = 0x45), "usage.registers"),
-        (edited(|w| w.session = Some(9)), "usage.session_keys"),
+        (edited(|w| w.way = Way::Session(9)), "usage.session_keys"),
         (edited(|w| w.now = 1_924_992_000), "usage.not_after"),
     ] {
         assert_eq!(judge(&rules, &bad), Err(cause));
@@ -172,26 +176,30 @@ fn a_claim_about_owners_holds_for_no_other_binding() {
 
 #[test]
 fn a_rule_can_be_for_sessions_or_against_them() {
-    let inside = edited(|w| w.session = Some(0));
+    let inside = edited(|w| w.way = Way::Session(0));
     let only = rules("[[usage]]\npath = \"**\"\nsession = \"only\"\n");
     let never = rules("[[usage]]\npath = \"**\"\nsession = \"never\"\n");
     assert_eq!((judge(&only, &inside), judge(&only, &wish())), (Ok(()), Err("usage.session")));
     assert_eq!((judge(&never, &wish()), judge(&never, &inside)), (Ok(()), Err("usage.session")));
+    let described = edited(|w| w.way = Way::Described);
+    assert_eq!((judge(&only, &described), judge(&never, &described)), (Ok(()), Ok(())));
+    let none = rules("[[usage]]\npath = \"**\"\nsession_keys = 0\n");
+    assert_eq!((judge(&none, &described), judge(&none, &inside)), (Ok(()), Err("usage.session_keys")));
 }
 
 /// One key of a batch that no rule allows refuses the batch, and each counts towards the limit of a session.
 #[test]
 fn a_batch_is_judged_key_by_key() {
     let rules = rules("[[usage]]\npath = \"a/*\"\nsession_keys = 3\n");
-    let ask = |session, paths: &[&str]| {
+    let ask = |way, paths: &[&str]| {
         let keys: Vec<_> = paths.iter().map(|path| key(path)).collect();
-        let wanted = Use { binding: &Binding::Measurement, guest: &guest(1), session, now: 0 };
+        let wanted = Use { binding: &Binding::Measurement, registers: &guest(1), way, now: 0 };
         allows(&rules, &wanted, &keys)
     };
-    assert_eq!(ask(None, &["a/1", "a/2", "a/3", "a/4"]), Ok(()));
-    assert_eq!(ask(None, &["a/1", "b/1", "a/2"]), Err("usage.path"));
-    assert_eq!(ask(Some(0), &["a/1", "a/2", "a/3"]), Ok(()));
-    assert_eq!(ask(Some(0), &["a/1", "a/2", "a/3", "a/4"]), Err("usage.session_keys"));
-    assert_eq!(ask(Some(2), &["a/1", "a/2"]), Err("usage.session_keys"));
-    assert_eq!(ask(Some(u32::MAX), &["a/1"]), Err("usage.session_keys"));
+    assert_eq!(ask(Way::Order, &["a/1", "a/2", "a/3", "a/4"]), Ok(()));
+    assert_eq!(ask(Way::Order, &["a/1", "b/1", "a/2"]), Err("usage.path"));
+    assert_eq!(ask(Way::Session(0), &["a/1", "a/2", "a/3"]), Ok(()));
+    assert_eq!(ask(Way::Session(0), &["a/1", "a/2", "a/3", "a/4"]), Err("usage.session_keys"));
+    assert_eq!(ask(Way::Session(2), &["a/1", "a/2"]), Err("usage.session_keys"));
+    assert_eq!(ask(Way::Session(u32::MAX), &["a/1"]), Err("usage.session_keys"));
 }
