@@ -61,7 +61,7 @@ pub enum GuestFault {
     QuoteOfOther,
     /// The host refuses, and a part of a quote is still in the buffer.
     QuoteCutOff,
-    /// The report is larger than any quote: newest kernels take up to 16 MiB.
+    /// The report is larger than any quote: kernels from 7.0 on take up to 16 MiB.
     QuoteHuge,
     /// Somebody else writes to the request's folder behind our write.
     OtherWriter,

@@ -153,8 +153,19 @@ fn a_tdx_guest_is_known_and_its_kernel_judged() {
     copy.is("TDX registers (RTMR)", "ok", "");
     copy.is("guest reports (TSM)", "ok", "");
     copy.is("kernel", "attention", "failed as one that succeeded");
-    copy.set("proc/sys/kernel/osrelease", "7.0.1");
-    copy.is("kernel", "ok", "7.0.1");
+    let leaks = |release: &str| {
+        copy.set("proc/sys/kernel/osrelease", release);
+        copy.json().to_string().contains("CVE-2026-31470")
+    };
+    for release in ["6.7.0", "6.12.79-x86", "6.13.1", "6.18", "6.18.20", "6.19.10+deb"] {
+        assert!(leaks(release), "{release}");
+    }
+    for release in ["6.6.99", "6.12.80", "6.12.90-4", "6.18.21", "6.19.11", "7.0.0"] {
+        assert!(!leaks(release), "{release}");
+    }
+    copy.is("kernel", "attention", "failed as one that succeeded");
+    copy.set("proc/sys/kernel/osrelease", "7.1.0");
+    copy.is("kernel", "ok", "7.1.0");
     copy.set("proc/sys/kernel/osrelease", "6.6.9");
     copy.is("kernel", "attention", "6.7 on");
     copy.remove("dev/tdx_guest");

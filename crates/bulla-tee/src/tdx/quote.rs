@@ -15,8 +15,8 @@ pub(super) const LIMIT: usize = 64 * 1024;
 /// The quote in `bytes`, which `giver` gave, without what is behind it, if it is one of the guest that `own` is of, and over the
 /// same report data (R54). The signature is for a verifier, who has the collateral.
 ///
-/// Kernels up to 6.18 do not look whether their host made one, and give what lay in the buffer: nothing, zeros, or an earlier
-/// quote.
+/// Kernels before 7.1 do not look whether their host made one (0f409eaea53e), and give what lay in the buffer: nothing, zeros, or
+/// an earlier quote.
 pub(super) fn take(bytes: &[u8], own: &TdReport, giver: &'static str) -> Result<Vec<u8>, Error> {
     let (quote, body) = cut(bytes).map_err(|reason| {
         let fault = format!(

@@ -37,27 +37,36 @@ fn microcode(place: &Place<'_>) -> Finding {
     }
 }
 
-/// Major and minor number.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+/// Major, minor and stable number; the last is 0 where it is not told.
+fn version(release: &str) -> Option<[u32; 3]> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
+    Some([numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)])
 }
 
+/// From which version to which CVE-2026-31470 was open: a host that lies about a quote's length was given the guest's memory.
+const OPEN_QUOTES: [[[u32; 3]; 2]; 3] =
+    [[[6, 7, 0], [6, 12, 80]], [[6, 13, 0], [6, 18, 21]], [[6, 19, 0], [6, 19, 11]]];
+
 /// Defects of kernels of this version, where this machine meets them. A distributor may have mended them in it.
-fn known(place: &Place<'_>, version: (u32, u32)) -> Vec<(&'static str, &'static str)> {
+fn known(place: &Place<'_>, version: [u32; 3]) -> Vec<(&'static str, &'static str)> {
     let tdx = place.has("tdx_guest") || place.exists("dev/tdx_guest");
     [
         (
-            tdx && version < (7, 0),
+            tdx && version < [7, 1, 0],
             "may report a quote that failed as one that succeeded",
-            "update it when you can; bulla checks each quote that it is given",
+            "update it when you can, to 7.1 or later; bulla checks each quote that it is given",
         ),
         (
-            tdx && version < (6, 7),
+            tdx && OPEN_QUOTES.iter().any(|[from, to]| (*from..*to).contains(&version)),
+            "may put its own memory behind a quote, where the host makes up its length (CVE-2026-31470)",
+            "update it, to 7.0 or a stable release that mends it; bulla takes no quote with something behind it",
+        ),
+        (
+            tdx && version < [6, 7, 0],
             "has no configfs for reports, which quotes are made by",
             "use a kernel from 6.7 on",
         ),
-        (place.has("sgx") && version < (5, 11), "has no SGX driver of its own", "use a kernel from 5.11 on"),
+        (place.has("sgx") && version < [5, 11, 0], "has no SGX driver of its own", "use a kernel from 5.11 on"),
     ]
     .into_iter()
     .filter(|(applies, ..)| *applies)
