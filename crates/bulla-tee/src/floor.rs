@@ -161,7 +161,7 @@ fn listed(cpusvn: &BTreeSet<[u8; 16]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{provider, release, sgx};
+    use crate::samples::{key_file, native, provider, release, sgx};
 
     const NEW: [u8; 16] = [5; 16];
     const OLD: [u8; 16] = [4; 16];
@@ -217,6 +217,14 @@ mod tests {
         assert_eq!(below(&real, &floor(0, &[OLD], 0)), "CPUSVN");
         let guest = KeyRequest::TdxProvider(Box::new(provider()));
         assert_eq!(below(&guest, &floor(9, &[OLD], 9)), "");
+        // Those that cannot be asked for an older version have one all the same, and a guest's own has a CPUSVN.
+        let file = KeyRequest::SgxKeyFile(Box::new(key_file()));
+        assert_eq!(below(&file, &floor(4, &[NEW], 0)), "");
+        assert_eq!(below(&file, &floor(5, &[NEW], 0)), "ISVSVN");
+        assert_eq!(below(&file, &floor(4, &[OLD], 0)), "CPUSVN");
+        let native = KeyRequest::TdxNative(Box::new(native()));
+        assert_eq!(below(&native, &floor(9, &[NEW], 0)), "");
+        assert_eq!(below(&native, &floor(0, &[OLD], 0)), "CPUSVN");
 
         let error = floor(5, &[], 0).check(&real).unwrap_err();
         assert_eq!((error.code(), error.class()), ("machine.below_floor", bulla_crypto::Class::TooOld));

@@ -15,6 +15,14 @@
 //!
 //! Nothing here knows the network, the files of bulla or a cryptographic library; it is blocking and reads no clock.
 
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        reason = "requests of machines that only Linux has are read everywhere, and made there"
+    )
+)]
+
 mod anchor;
 mod binding;
 mod error;

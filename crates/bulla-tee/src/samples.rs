@@ -2,6 +2,7 @@
 
 use crate::sgx::arch::{Attributes, flags};
 use crate::sgx::{KeyFileRequest, SgxRequest};
+use crate::tdx::{NativeRequest, attributes};
 use crate::{
     GuestBinding, GuestRegisters, Identity, Policy, ProviderRequest, SgxIdentity, SignerPolicy, SnpIdentity,
     SnpRequest, SnpTcb, TdxIdentity, TpmIdentity, TpmRequest,
@@ -60,6 +61,26 @@ pub(crate) fn guest() -> TdxIdentity {
         xfam: 0,
         tee_tcb_svn: [0; 16],
         mrseam: [0; 48],
+    }
+}
+
+/// One of a guest with a zero RTMR3, and without what a host chooses.
+pub(crate) fn native() -> NativeRequest {
+    let new = NativeRequest::new(&Policy::measurement(), &bare_guest(), [5; 16], [8; 32]).unwrap();
+    NativeRequest { bits: 256, machine_tag: [9; 16], ..new }
+}
+
+pub(crate) fn bare_guest() -> TdxIdentity {
+    let zero = [0; 48];
+    let [rtmr0, rtmr1, rtmr2, _] = guest().rtmr;
+    TdxIdentity {
+        mrconfigid: zero,
+        mrowner: zero,
+        mrownerconfig: zero,
+        rtmr: [rtmr0, rtmr1, rtmr2, zero],
+        attributes: attributes::SEPT_VE_DISABLE,
+        tee_tcb_svn: [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ..guest()
     }
 }
 

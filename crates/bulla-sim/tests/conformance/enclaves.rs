@@ -50,6 +50,8 @@ impl Bench for Enclaves {
             Change::NextVersion => (self.identity.mrenclave, self.identity.isv_svn) = ([0xE3; 32], 4),
             Change::Debug => self.identity.attributes.flags |= flags::DEBUG,
             Change::OtherConfiguration => self.identity.config_id = [0xC2; 64],
+            // AVX, AVX-512 and AMX.
+            Change::Features => self.identity.attributes.xfrm |= 0x600E4,
             Change::OtherMachine => self.machine = 1,
         }
     }

@@ -32,7 +32,7 @@ fn bench() -> (tempfile::TempDir, OcclumDevice, SimulatedEnclave) {
     (folder, device, enclave)
 }
 
-/// R37, R53, R54: whatever comes instead of the quote is refused, and the next one is there.
+/// R37, R53, R54, B43: whatever comes instead of the quote is refused, and the next one is there.
 #[test]
 fn faults_are_named_and_pass() {
     let (_folder, device, enclave) = bench();

@@ -53,6 +53,8 @@ impl Bench for Guests {
             Change::NextVersion => (self.guest.measurement, self.guest.guest_svn) = ([0xE3; 48], 4),
             Change::Debug => self.guest = self.guest.clone().with_debug(),
             Change::OtherConfiguration => self.guest.host_data = [0xC2; 32],
+            // The firmware knows of none.
+            Change::Features => {}
             Change::OtherMachine => self.machine = 1,
         }
     }

@@ -48,6 +48,8 @@ pub enum Change {
     Debug,
     /// The first program in another configuration.
     OtherConfiguration,
+    /// The processor or the kernel has features that it did not have.
+    Features,
     /// The first program on another machine of the same model.
     OtherMachine,
 }
@@ -73,6 +75,7 @@ pub enum Capability {
     Restart,
     Update,
     Downgrade,
+    Features,
     Measurement,
     Signer,
     Configuration,
@@ -86,13 +89,14 @@ pub enum Capability {
 type Outcome = Result<(), Error>;
 
 impl Capability {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Identity,
         Self::Keys,
         Self::Fresh,
         Self::Restart,
         Self::Update,
         Self::Downgrade,
+        Self::Features,
         Self::Measurement,
         Self::Signer,
         Self::Configuration,
@@ -112,6 +116,7 @@ impl Capability {
             Self::Restart => ("restart", "a key survives a restart"),
             Self::Update => ("update", "a key survives an update of microcode or firmware (R5)"),
             Self::Downgrade => ("downgrade", "a key of newer firmware is refused on older, as too old (R5)"),
+            Self::Features => ("features", "a key survives new features of the processor (R4)"),
             Self::Measurement => ("program", "a key is bound to the program (R8)"),
             Self::Signer => ("signer", "a key can be bound to signer, product and lowest version (R7)"),
             Self::Configuration => ("configuration", "a key can be bound to the configuration (R9)"),
@@ -137,6 +142,7 @@ impl Capability {
             Self::Restart => survives(bench, &[]),
             Self::Update => survives(bench, &[Change::Update]),
             Self::Downgrade => downgrade(bench),
+            Self::Features => survives(bench, &[Change::Features]),
             Self::Measurement => refuses(bench, &Policy::measurement(), Change::OtherProgram),
             Self::Signer => signer(bench),
             Self::Configuration => configuration(bench),

@@ -18,6 +18,7 @@ pub const CANNOT: &[(Capability, &str, &str)] = &[
     (Capability::Restart, CODE, NO_KEY),
     (Capability::Update, CODE, NO_KEY),
     (Capability::Downgrade, CODE, NO_KEY),
+    (Capability::Features, CODE, NO_KEY),
     (Capability::Measurement, CODE, NO_KEY),
     (Capability::Signer, CODE, NO_KEY),
     (Capability::Configuration, CODE, NO_KEY),
@@ -69,6 +70,7 @@ impl Bench for Guests {
             Change::OtherProgram | Change::NextVersion => self.td.mrtd = [0xE2; 48],
             Change::Debug => self.td = self.td.clone().with_debug(),
             Change::OtherConfiguration => self.td.mrconfigid = [0xC2; 48],
+            Change::Features => self.td.xfam |= 0x60000,
             Change::OtherMachine => self.machine = 1,
         }
     }

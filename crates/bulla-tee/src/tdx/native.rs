@@ -98,7 +98,7 @@ pub struct NativeRequest {
 impl NativeRequest {
     /// The request of a new key for `guest`, current in everything; what only the key shows, its size and the machine tag, is
     /// still empty.
-    pub(super) fn new(
+    pub(crate) fn new(
         policy: &Policy,
         guest: &TdxIdentity,
         cpusvn: [u8; 16],

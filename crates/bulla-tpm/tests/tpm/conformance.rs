@@ -42,6 +42,7 @@ impl Bench for Machine {
             Change::OtherProgram | Change::NextVersion => self.0.restart_with(&[(4, "another kernel")]),
             Change::Debug => self.0.restart_with(&[(7, "secure boot is off")]),
             Change::OtherConfiguration => self.0.restart_with(&[(2, "another option ROM")]),
+            Change::Features => self.0.restart_with(&[(10, "what the kernel measures of its own accord")]),
             Change::OtherMachine => self.0 = SoftwareTpm::new(),
         }
     }

@@ -1,26 +1,6 @@
 use super::*;
-use crate::samples::guest;
+use crate::samples::{bare_guest as bare, native as request};
 use crate::{Doubt, Identity, KeyRequest, Outlook, PlatformState, SIMULATED_MARKER};
-
-/// One whose MRCONFIGID, MROWNER and MROWNERCONFIG are zero, and RTMR3.
-fn bare() -> TdxIdentity {
-    let zero = [0; 48];
-    let [rtmr0, rtmr1, rtmr2, _] = guest().rtmr;
-    TdxIdentity {
-        mrconfigid: zero,
-        mrowner: zero,
-        mrownerconfig: zero,
-        rtmr: [rtmr0, rtmr1, rtmr2, zero],
-        attributes: attributes::SEPT_VE_DISABLE,
-        tee_tcb_svn: [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        ..guest()
-    }
-}
-
-fn request() -> NativeRequest {
-    let new = NativeRequest::new(&Policy::measurement(), &bare(), [7; 16], [8; 32]).unwrap();
-    NativeRequest { bits: 256, machine_tag: [9; 16], ..new }
-}
 
 fn outlook(guest: TdxIdentity, change: fn(PlatformState) -> PlatformState) -> Outlook {
     let identity = Identity::Tdx(Box::new(guest));
@@ -36,7 +16,7 @@ fn the_encoding_equals_its_vector() {
         "8e1b0000000700000001".to_owned(),
         "1b8000000030000071".to_owned(),
         "00".to_owned(),
-        format!("50{}", "07".repeat(16)),
+        format!("50{}", "05".repeat(16)),
         format!("50050102{}", "00".repeat(13)),
         format!("5820{}", "08".repeat(32)),
         "190100".to_owned(),
@@ -65,7 +45,7 @@ fn the_operand_equals_its_vector() {
         "0100000007000000",
         "7100003000000080",
         "0000000000000000",
-        &"07".repeat(16),
+        &"05".repeat(16),
         &format!("050102{}", "00".repeat(13)),
         "000000000000",
         &"08".repeat(32),
@@ -120,7 +100,7 @@ fn what_cannot_be_bound_is_refused() {
     for change in changes {
         let mut guest = bare();
         change(&mut guest);
-        let error = NativeRequest::new(&Policy::measurement(), &guest, [7; 16], [8; 32]).unwrap_err();
+        let error = NativeRequest::new(&Policy::measurement(), &guest, [5; 16], [8; 32]).unwrap_err();
         assert_eq!(error.code(), "machine.unsupported");
     }
     for policy in [
@@ -129,7 +109,7 @@ fn what_cannot_be_bound_is_refused() {
         "register-policy:boot,version=1",
         "pcr:4",
     ] {
-        let error = NativeRequest::new(&policy.parse().unwrap(), &bare(), [7; 16], [8; 32]).unwrap_err();
+        let error = NativeRequest::new(&policy.parse().unwrap(), &bare(), [5; 16], [8; 32]).unwrap_err();
         assert_eq!(error.code(), "machine.unsupported", "{policy}");
     }
 }
@@ -181,7 +161,7 @@ fn what_only_the_machine_can_say() {
 fn a_request_is_for_its_kind_of_module() {
     let mut marked = bare();
     marked.tee_tcb_svn[8..].copy_from_slice(&SIMULATED_MARKER);
-    let of_marked = NativeRequest::new(&Policy::measurement(), &marked, [7; 16], [8; 32]).unwrap();
+    let of_marked = NativeRequest::new(&Policy::measurement(), &marked, [5; 16], [8; 32]).unwrap();
     of_marked.fits(&marked).unwrap();
     request().fits(&bare()).unwrap();
     for (request, guest) in [(&request(), &marked), (&of_marked, &bare())] {
