@@ -264,3 +264,41 @@ fn a_quote_is_judged_by_its_key_its_registers_and_its_nonce() {
     assert_eq!((&claims["attestation_key"], &claims["pcr4"]), (&key.into(), &shown["PCR4"]));
     assert_eq!((software.occupied(), other.occupied()), (0, 0));
 }
+
+/// By the vendor's certificate in the TPM, under a root that the operator gives.
+#[test]
+fn a_vendors_certificate_shows_whose_a_quote_is() {
+    let (software, authority) = SoftwareTpm::manufactured();
+    let (_, stranger) = SoftwareTpm::manufactured();
+    let bulla = Bulla::new();
+    bulla.write("roots.pem", &authority);
+    bulla.write("others.pem", &stranger);
+    let tpm = format!("--machine tpm:{} tpm", software.address());
+    bulla.run(&format!("{tpm} keys -o keys")).ok();
+    let ask = |roots: &str, keys: &str, keep: &str| {
+        bulla.run(&format!("attest tpm ask {keys} {roots} -o question --keep {keep}"))
+    };
+    ask("--ek-root others.pem", "keys", "no").fails(10, &["[tpm_endorsement.certificate]"]);
+    ask("", "keys", "no").fails(2, &["--endorsement-key"]);
+    ask("--ek-root keys", "keys", "no").fails(10, &["[tpm_endorsement.certificate]"]);
+    let shown = bulla.run(&format!("{tpm} show --json")).json();
+    let asked = ask("--ek-root others.pem --ek-root roots.pem", "keys", "kept");
+    assert!(asked.stderr.contains(shown["endorsement_key"].as_str().unwrap()), "{asked:?}");
+    asked.ok();
+    bulla.run(&format!("{tpm} answer question -o answer")).ok();
+    let name = bulla.run("attest tpm accept answer --kept kept").text();
+
+    // The one on RSA alone, as some vendors have it, gives the same name.
+    let mut keys: serde_json::Value = serde_json::from_slice(&bulla.read("keys")).unwrap();
+    keys["certificates"].as_array_mut().unwrap().remove(0);
+    bulla.write("rsa", keys.to_string());
+    ask("--ek-root roots.pem", "rsa", "of-rsa").ok();
+    assert!(bulla.text("question").contains("\"by\":\"rsa\""));
+    bulla.run(&format!("{tpm} answer question -o answer")).ok();
+    assert_eq!(bulla.run("attest tpm accept answer --kept of-rsa").text(), name);
+    keys["certificates"] = serde_json::json!([]);
+    bulla.write("none", keys.to_string());
+    ask("--ek-root roots.pem", "none", "no").fails(10, &["no certificate"]);
+    assert!(!bulla.path("no").exists());
+    assert_eq!(software.occupied(), 0);
+}

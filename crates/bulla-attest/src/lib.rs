@@ -50,6 +50,7 @@
 //! | `snp_chain.cert_expired`, `snp_crl.expired` | its time is over | too old |
 //! | `tpm_quote.parse`, `tpm_quote.signature`, `tpm_quote.registers` | a TPM's quote was changed | damaged |
 //! | `tpm_quote.attestation_key`, `tpm_quote.state` | it is by a key that is not pinned, or in a state that is not accepted | refused |
+//! | `tpm_endorsement.certificate` | the certificate of an endorsement key does not lead to a given root | refused |
 //! | `tpm_quote.policy` | the policy would accept any state | usage |
 //! | `event_log.too_large`, `event_log.parse`, `event_log.digest` | the log is malformed, or an event's digest is not of its content | damaged |
 //! | `event_log.not_tdx`, `event_log.rtmr_mismatch`, `event_log.no_boundary`, `event_log.boundary_twice`, `event_log.boundary_register`, `event_log.unnamed_event`, `event_log.extended` | the log is not this guest's, or the boundary is not as it is asked for | refused |

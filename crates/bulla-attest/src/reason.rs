@@ -166,7 +166,10 @@ impl Error {
             },
             Self::Tpm { fault, .. } => match fault {
                 TpmFault::Parse => Remote::Malformed,
-                TpmFault::Signature | TpmFault::Registers | TpmFault::AttestationKey => Remote::BadEvidence,
+                TpmFault::Signature
+                | TpmFault::Registers
+                | TpmFault::AttestationKey
+                | TpmFault::Endorsement => Remote::BadEvidence,
                 TpmFault::State | TpmFault::Policy => Remote::PolicyDenied,
             },
             Self::EventLog { fault, .. } => match fault {
@@ -522,6 +525,11 @@ const fn tpm_parts(fault: TpmFault) -> (&'static str, &'static str, &'static str
         TpmFault::Policy => {
             ("TPM policy", "states, each with registers", "name the values that are accepted")
         }
+        TpmFault::Endorsement => (
+            "TPM endorsement key",
+            "a certificate of its vendor, under a given root",
+            "give the root of the TPM's vendor, or pin the endorsement key by its name",
+        ),
     }
 }
 
@@ -632,13 +640,14 @@ mod tests {
         EventLogFault::UnnamedEvent,
         EventLogFault::Extended,
     ];
-    const TPM: [TpmFault; 6] = [
+    const TPM: [TpmFault; 7] = [
         TpmFault::Parse,
         TpmFault::Signature,
         TpmFault::Registers,
         TpmFault::AttestationKey,
         TpmFault::State,
         TpmFault::Policy,
+        TpmFault::Endorsement,
     ];
     const RA_TLS: [RaTlsFault; 10] = [
         RaTlsFault::TooLarge,

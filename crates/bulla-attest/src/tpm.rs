@@ -1,15 +1,18 @@
 //! A TPM's quotes: from bytes to what they prove. Pure: nothing here talks to a TPM.
 //!
 //! A quote is signed by an attestation key, which a TPM never lets out and never lets sign anything that it did not make itself.
-//! That a key is such a key of a known TPM is shown once, by [`Activation`], and its name is pinned from then on; what a
+//! That a key is such a key of a known TPM is shown once, by [`Activation`], and its name is pinned from then on; that a TPM is known,
+//! its owner says, or its vendor ([`verify_endorsement_certificate`]); what a
 //! quote says is then judged by the registers' values alone, whatever events led to them.
 
 mod activation;
 mod attest;
+mod certificate;
 mod fault;
 mod public;
 
 pub use activation::{Activation, Credential, Pending};
+pub use certificate::{EndorsementKey, verify_endorsement_certificate};
 pub use fault::TpmFault;
 pub use public::{attestation_key_name, endorsement_key_name};
 

@@ -4,13 +4,14 @@ use bulla_crypto::sha256;
 use bulla_tee::tpm::{PCRS, PcrSet, TpmIdentity};
 use tss_esapi::Context;
 use tss_esapi::abstraction::ek::create_ek_public_from_default_template_2;
-use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, DefaultKey};
+use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, DefaultKey, nv};
 use tss_esapi::attributes::{ObjectAttributesBuilder, SessionAttributesBuilder};
 use tss_esapi::constants::SessionType;
-use tss_esapi::handles::KeyHandle;
+use tss_esapi::handles::{KeyHandle, NvIndexTpmHandle};
 use tss_esapi::interface_types::algorithm::{EccSchemeAlgorithm, HashingAlgorithm, PublicAlgorithm};
 use tss_esapi::interface_types::ecc::EccCurve;
-use tss_esapi::interface_types::resource_handles::Hierarchy;
+use tss_esapi::interface_types::key_bits::RsaKeyBits;
+use tss_esapi::interface_types::resource_handles::{Hierarchy, NvAuth};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{
     EccPoint, EccScheme, KeyDerivationFunctionScheme, PcrSelectionList, PcrSelectionListBuilder, PcrSlot,
@@ -69,6 +70,31 @@ impl Connection {
         let template = create_ek_public_from_default_template_2(selection, DefaultKey)
             .map_err(Error::step("describe its endorsement key"))?;
         self.primary(Hierarchy::Endorsement, template, "make its endorsement key")
+    }
+
+    /// The endorsement key on RSA (template L-1), which some vendors certify alone.
+    pub(crate) fn rsa_endorsement_key(&mut self) -> Result<KeyHandle, Error> {
+        let step = "make its endorsement key on RSA";
+        let made = create_ek_public_from_default_template_2(
+            AsymmetricAlgorithmSelection::Rsa(RsaKeyBits::Rsa2048),
+            DefaultKey,
+        )
+        .and_then(|template| {
+            self.tpm.execute_with_session(Some(AuthSession::Password), |tpm| {
+                tpm.create_primary(Hierarchy::Endorsement, template, None, None, None, None)
+            })
+        });
+        Ok(made.map_err(Error::step(step))?.key_handle)
+    }
+
+    /// What is in the memory of the TPM at an address; none where nothing is.
+    pub(crate) fn memory(&mut self, index: NvIndexTpmHandle) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.tpm.execute_without_session(|tpm| tpm.tr_from_tpm_public(index.into()));
+        let Ok(handle) = found else { return Ok(None) };
+        let read = self.tpm.execute_with_session(Some(AuthSession::Password), |tpm| {
+            nv::read_full(tpm, NvAuth::NvIndex(handle.into()), index)
+        });
+        read.map(Some).map_err(Error::step("read its memory"))
     }
 
     /// The attestation key: restricted, so it signs only what the TPM made itself.

@@ -4,7 +4,7 @@ use bulla_crypto::{Secret, sha256};
 use bulla_tee::ReportData;
 use bulla_tee::tpm::{PcrSet, TpmQuote};
 use tss_esapi::constants::SessionType;
-use tss_esapi::handles::AuthHandle;
+use tss_esapi::handles::{AuthHandle, NvIndexTpmHandle};
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
@@ -15,6 +15,19 @@ use tss_esapi::traits::Marshall;
 
 use crate::connection::selected;
 use crate::{Error, Tpm};
+
+/// Where vendors keep the certificates of endorsement keys (TCG EK Credential Profile): on P-256 and on RSA.
+const CERTIFICATES: [u32; 2] = [0x01C0_000A, 0x01C0_0002];
+
+/// By which of its endorsement keys a TPM answers a verifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endorsement {
+    /// The one on P-256, which counters are pinned to.
+    #[default]
+    Ecc,
+    /// The one on RSA.
+    Rsa,
+}
 
 /// How often a quote is tried again where a register was extended in between.
 const TRIES: usize = 3;
@@ -54,6 +67,14 @@ pub(crate) fn quote(tpm: &Tpm, data: &ReportData) -> Result<TpmQuote, Error> {
     }
 }
 
+/// A certificate says how long it is, and the memory that it is in may be longer.
+fn without_padding(mut certificate: Vec<u8>) -> Vec<u8> {
+    if let [0x30, 0x82, high, low, ..] = certificate.as_slice() {
+        certificate.truncate(4 + usize::from(u16::from_be_bytes([*high, *low])));
+    }
+    certificate
+}
+
 /// r and s, each with the zeros that it may come without.
 fn raw(signature: &EccSignature) -> Option<[u8; 64]> {
     let mut bytes = [0; 64];
@@ -74,14 +95,31 @@ impl Tpm {
         Ok((connection.endorsement_key()?.point, connection.attestation_key()?.point))
     }
 
+    /// The certificates of its endorsement keys that the vendor left in the TPM (DER): on P-256, then on RSA. Nothing of them is verified.
+    ///
+    /// # Errors
+    /// As [`Tpm::endorsement_key`].
+    pub fn certificates(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let (_turn, mut connection) = self.connect()?;
+        let mut found = Vec::new();
+        for address in CERTIFICATES {
+            let index = NvIndexTpmHandle::new(address).map_err(Error::step("read its memory"))?;
+            found.extend(connection.memory(index)?.map(without_padding));
+        }
+        Ok(found)
+    }
+
     /// Answers a verifier's credential (`bulla_attest::tpm::Activation`): only the TPM with that endorsement key can, and only
     /// where the attestation key that the credential names is its own.
     ///
     /// # Errors
     /// [`Error::Command`] where it is another TPM's or another key's.
-    pub fn activate(&self, blob: &[u8], seed: &[u8]) -> Result<Secret<32>, Error> {
+    pub fn activate(&self, by: Endorsement, blob: &[u8], seed: &[u8]) -> Result<Secret<32>, Error> {
         let (_turn, mut connection) = self.connect()?;
-        let endorsement = connection.endorsement_key()?;
+        let endorsement = match by {
+            Endorsement::Ecc => connection.endorsement_key()?.handle,
+            Endorsement::Rsa => connection.rsa_endorsement_key()?,
+        };
         let attestation = connection.attestation_key()?;
         let tpm = &mut connection.tpm;
         let answer = (|| {
@@ -109,7 +147,7 @@ impl Tpm {
             }
             let (blob, seed) = (IdObject::try_from(blob)?, EncryptedSecret::try_from(seed)?);
             tpm.execute_with_sessions((password, started, None), |tpm| {
-                tpm.activate_credential(attestation.handle, endorsement.handle, blob, seed)
+                tpm.activate_credential(attestation.handle, endorsement, blob, seed)
             })
         })();
         let answer = answer.map_err(Error::step("activate a credential"))?;

@@ -28,4 +28,5 @@ pub use approval::Approval;
 pub use approver::Approver;
 pub use counter::{Counter, Enrolment};
 pub use error::Error;
+pub use evidence::Endorsement;
 pub use machine::Tpm;

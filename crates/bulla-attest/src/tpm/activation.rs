@@ -4,9 +4,13 @@ use aws_lc_rs::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, ag
 use aws_lc_rs::cipher::{AES_128, EncryptionContext, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use bulla_crypto::{EntropyFailure, Secret, SecretBytes, hmac, sha256};
 
-use super::attestation_key_name;
+use super::{EndorsementKey, attestation_key_name};
+
+/// What the seed of a credential is for.
+const LABEL: &[u8] = b"IDENTITY\0";
 
 /// A question that only the TPM with a certain endorsement key can answer, and only where it holds a certain attestation key.
 ///
@@ -34,7 +38,7 @@ pub struct Pending {
 pub struct Credential {
     /// TPMS_ID_OBJECT: MAC and ciphertext.
     pub blob: Vec<u8>,
-    /// TPM2B_ENCRYPTED_SECRET without its size: a one-time point.
+    /// TPM2B_ENCRYPTED_SECRET without its size: a one-time point, or the seed under RSA.
     pub seed: Vec<u8>,
 }
 
@@ -44,8 +48,6 @@ impl Activation {
     /// # Errors
     /// [`EntropyFailure`], also where the endorsement key is no point of the curve.
     pub fn new(endorsement_key: &[u8; 64], attestation_key: &[u8; 64]) -> Result<Self, EntropyFailure> {
-        let secret: Secret<32> = bulla_crypto::SystemRandom.secret()?;
-        let name = [&[0x00, 0x0B][..], &attestation_key_name(attestation_key)].concat();
         let one_time =
             EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).map_err(|_| EntropyFailure)?;
         let point = one_time.compute_public_key().map_err(|_| EntropyFailure)?;
@@ -56,15 +58,43 @@ impl Activation {
         let (endorsement_x, _) = endorsement_key.split_at(32);
         let seed = agree_ephemeral(one_time, peer, EntropyFailure, |shared| {
             // KDFe: one round of a hash.
-            Ok(sha256(&[&1_u32.to_be_bytes(), shared, b"IDENTITY\0", &x, endorsement_x]))
+            Ok(sha256(&[&1_u32.to_be_bytes(), shared, LABEL, &x, endorsement_x]))
         })?;
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = kdfa(&seed, b"STORAGE\0", &name, 128);
+        Self::with_seed(&Secret::new(seed), [sized(&x), sized(&y)].concat(), attestation_key)
+    }
+
+    /// For an endorsement key of a certificate, of either kind, and an attestation key on P-256.
+    ///
+    /// # Errors
+    /// [`EntropyFailure`], also where the endorsement key is none that can be encrypted to.
+    pub fn by(endorsement_key: &EndorsementKey, attestation_key: &[u8; 64]) -> Result<Self, EntropyFailure> {
+        let info = match endorsement_key {
+            EndorsementKey::Ecc(point) => return Self::new(point, attestation_key),
+            EndorsementKey::Rsa(info) => info,
+        };
+        let key = PublicEncryptingKey::from_der(info).map_err(|_| EntropyFailure)?;
+        let key = OaepPublicEncryptingKey::new(key).map_err(|_| EntropyFailure)?;
+        let seed: Secret<32> = bulla_crypto::SystemRandom.secret()?;
+        let mut encrypted = vec![0; key.ciphertext_size()];
+        key.encrypt(&OAEP_SHA256_MGF1SHA256, seed.expose(), &mut encrypted, Some(LABEL))
+            .map_err(|_| EntropyFailure)?;
+        Self::with_seed(&seed, encrypted, attestation_key)
+    }
+
+    /// The secret, under keys from a seed that only the endorsement key opens.
+    fn with_seed(
+        seed: &Secret<32>,
+        encrypted: Vec<u8>,
+        attestation_key: &[u8; 64],
+    ) -> Result<Self, EntropyFailure> {
+        let secret: Secret<32> = bulla_crypto::SystemRandom.secret()?;
+        let name = [&[0x00, 0x0B][..], &attestation_key_name(attestation_key)].concat();
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] =
+            kdfa(seed.expose(), b"STORAGE\0", &name, 128);
         let mut sealed = [&32_u16.to_be_bytes()[..], secret.expose()].concat();
         encrypt(&[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], &mut sealed)?;
-        let mac = hmac(&kdfa(&seed, b"INTEGRITY\0", &[], 256), &[&sealed, &name]);
-        let sized = |bytes: &[u8]| [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat();
-        let credential =
-            Credential { blob: [sized(&mac), sealed].concat(), seed: [sized(&x), sized(&y)].concat() };
+        let mac = hmac(&kdfa(seed.expose(), b"INTEGRITY\0", &[], 256), &[&sealed, &name]);
+        let credential = Credential { blob: [sized(&mac), sealed].concat(), seed: encrypted };
         let pending = Pending { secret, attestation_key: attestation_key_name(attestation_key) };
         Ok(Self { pending, credential })
     }
@@ -101,6 +131,10 @@ impl Pending {
         let (name, secret) = bytes.expose().split_first_chunk()?;
         Some(Self { attestation_key: *name, secret: Secret::try_from(secret).ok()? })
     }
+}
+
+fn sized(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
 
 /// KDFa with SHA-256: one round of HMAC.

@@ -18,6 +18,8 @@ pub enum TpmFault {
     State,
     /// The policy would accept any state.
     Policy,
+    /// Nobody who is trusted vouches for its endorsement key.
+    Endorsement,
 }
 
 impl TpmFault {
@@ -29,13 +31,14 @@ impl TpmFault {
             Self::AttestationKey => "tpm_quote.attestation_key",
             Self::State => "tpm_quote.state",
             Self::Policy => "tpm_quote.policy",
+            Self::Endorsement => "tpm_endorsement.certificate",
         }
     }
 
     pub(crate) const fn class(self) -> Class {
         match self {
             Self::Parse | Self::Signature | Self::Registers => Class::Damaged,
-            Self::AttestationKey | Self::State => Class::Refused,
+            Self::AttestationKey | Self::State | Self::Endorsement => Class::Refused,
             Self::Policy => Class::Usage,
         }
     }

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bulla_tee::tpm::{NAMES, PcrSet, TpmIdentity};
 use bulla_tee::{Anchor, EvidenceKind, Identity, Policy, Tee};
-use bulla_tpm::{Approver, Counter, Tpm};
+use bulla_tpm::{Approver, Counter, Endorsement, Tpm};
 use serde_json::{Map, Value, json};
 
 use crate::args::{
@@ -85,8 +87,12 @@ fn write(output: &TpmOutput, bytes: &[u8]) -> Result<(), Failure> {
 
 fn keys(tpm: &Tpm, options: &TpmOutput) -> Result<(), Failure> {
     let (endorsement, attestation) = tpm.points()?;
-    let keys =
-        json!({ "endorsement_key": hex::encode(endorsement), "attestation_key": hex::encode(attestation) });
+    let certificates: Vec<_> = tpm.certificates()?.iter().map(|der| STANDARD.encode(der)).collect();
+    let keys = json!({
+        "endorsement_key": hex::encode(endorsement),
+        "attestation_key": hex::encode(attestation),
+        "certificates": certificates,
+    });
     write(options, format!("{keys}\n").as_bytes())
 }
 
@@ -98,7 +104,11 @@ fn answer(tpm: &Tpm, options: &TpmAnswer) -> Result<(), Failure> {
     let (Some(blob), Some(seed)) = (part("blob"), part("seed")) else {
         return Err(Failure::usage("it is no question of `bulla attest tpm ask`").about(&options.question));
     };
-    let answer = tpm.activate(&blob, &seed)?;
+    let by = match question.get("by").and_then(Value::as_str) {
+        Some("rsa") => Endorsement::Rsa,
+        _ => Endorsement::Ecc,
+    };
+    let answer = tpm.activate(by, &blob, &seed)?;
     write(&options.output, format!("{}\n", hex::encode(answer.expose())).as_bytes())
 }
 

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use bulla_attest::tpm::{
-    Activation, TpmPolicy, attestation_key_name, endorsement_key_name, verify_tpm_quote,
+    Activation, EndorsementKey, TpmPolicy, attestation_key_name, endorsement_key_name,
+    verify_endorsement_certificate, verify_tpm_quote,
 };
 use bulla_crypto::{Class, Role, RoleHash};
 use bulla_tee::tpm::TpmQuote;
 use bulla_tee::{Evidence, EvidenceKind, Identity, Tee};
+use bulla_tpm::Endorsement;
 
 use crate::support::SoftwareTpm;
 
@@ -120,13 +122,75 @@ fn a_credential_shows_whose_an_attestation_key_is() {
     let (_, foreign) = other.machine().points().unwrap();
     let asked = Activation::new(&endorsement, &attestation).unwrap();
     let credential = asked.credential();
-    let answer = software.machine().activate(&credential.blob, &credential.seed).unwrap();
+    let answer = software.machine().activate(Endorsement::Ecc, &credential.blob, &credential.seed).unwrap();
     assert_eq!(asked.accept(&answer), Some(attestation_key_name(&attestation)));
     let again = Activation::new(&endorsement, &attestation).unwrap();
     assert_eq!(again.accept(&answer), None, "an answer to another question");
-    assert!(other.machine().activate(&credential.blob, &credential.seed).is_err(), "another TPM");
+    assert!(
+        other.machine().activate(Endorsement::Ecc, &credential.blob, &credential.seed).is_err(),
+        "another TPM"
+    );
     let asked = Activation::new(&endorsement, &foreign).unwrap();
     let credential = asked.credential();
-    assert!(software.machine().activate(&credential.blob, &credential.seed).is_err(), "another's key");
+    assert!(
+        software.machine().activate(Endorsement::Ecc, &credential.blob, &credential.seed).is_err(),
+        "another's key"
+    );
+    assert_eq!((software.occupied(), other.occupied()), (0, 0));
+}
+
+fn roots(text: &[u8]) -> Vec<Vec<u8>> {
+    pem::parse_many(text).unwrap().into_iter().map(pem::Pem::into_contents).collect()
+}
+
+/// What a manufacturer vouches for is found in the TPM, leads to its root, and names the keys that the TPM has: a credential to either
+/// is answered. Under another manufacturer's root, later, or changed anywhere, it is refused.
+#[test]
+fn a_certified_endorsement_key_is_the_tpms() {
+    let (software, authority) = SoftwareTpm::manufactured();
+    let (other, stranger) = SoftwareTpm::manufactured();
+    let (authority, stranger) = (roots(&authority), roots(&stranger));
+    let certificates = software.machine().certificates().unwrap();
+    let (endorsement, attestation) = software.machine().points().unwrap();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let keys: Vec<_> = certificates
+        .iter()
+        .map(|certificate| verify_endorsement_certificate(certificate, &authority, now).unwrap())
+        .collect();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], EndorsementKey::Ecc(endorsement));
+    for (key, by) in keys.iter().zip([Endorsement::Ecc, Endorsement::Rsa]) {
+        let asked = Activation::by(key, &attestation).unwrap();
+        let credential = asked.credential();
+        let answer = software.machine().activate(by, &credential.blob, &credential.seed).unwrap();
+        assert_eq!(asked.accept(&answer), Some(attestation_key_name(&attestation)), "{by:?}");
+        assert!(other.machine().activate(by, &credential.blob, &credential.seed).is_err(), "{by:?}");
+    }
+
+    let refused = |certificate: &[u8], roots: &[Vec<u8>], now| {
+        let error = verify_endorsement_certificate(certificate, roots, now).unwrap_err();
+        assert_eq!((error.code(), error.class()), ("tpm_endorsement.certificate", Class::Refused));
+        error.to_string()
+    };
+    for certificate in &certificates {
+        // The issuer alone is enough, where that is whom one trusts; the root alone is not, without the issuer.
+        verify_endorsement_certificate(certificate, &authority[..1], now).unwrap();
+        assert!(refused(certificate, &authority[1..], now).contains("UnknownIssuer"));
+        refused(certificate, &[], now);
+        refused(certificate, &stranger, now);
+        assert!(refused(certificate, &authority, now - 400 * 86400).contains("NotValidYet"));
+        refused(certificate, &authority, now + 200 * 365 * 86400);
+        for place in (0..certificate.len()).step_by(7) {
+            let mut changed = certificate.clone();
+            changed[place] ^= 1;
+            refused(&changed, &authority, now);
+        }
+        refused(&certificate[..certificate.len() - 1], &authority, now);
+        refused(&[&certificate[..], &[0]].concat(), &authority, now);
+    }
+    // An issuer's certificate is none of an endorsement key, though the root vouches for it.
+    refused(&authority[0], &authority[1..], now);
+    refused(&vec![0x30; 8193], &authority, now);
+    assert!(SoftwareTpm::new().machine().certificates().unwrap().is_empty());
     assert_eq!((software.occupied(), other.occupied()), (0, 0));
 }

@@ -32,6 +32,73 @@ impl SoftwareTpm {
         tpm
     }
 
+    /// A new one as a manufacturer makes it: with certificates of its endorsement keys by a certificate authority of its own, whose root
+    /// and issuer come with it (PEM).
+    pub(crate) fn manufactured() -> (Self, Vec<u8>) {
+        let (state, authority) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| authority.path().join(name);
+        let folder = authority.path().display();
+        let keys = "signingkey = {}/signkey.pem\nissuercert = {}/issuercert.pem\ncertserial = {}/certserial\nstatedir = {}\n";
+        fs::write(at("localca.conf"), keys.replace("{}", &folder.to_string())).unwrap();
+        fs::write(
+            at("options"),
+            "--platform-manufacturer bulla\n--platform-version 1\n--platform-model test\n",
+        )
+        .unwrap();
+        let tool = format!(
+            "create_certs_tool = swtpm_localca\ncreate_certs_tool_config = {folder}/localca.conf\n\
+             create_certs_tool_options = {folder}/options\nactive_pcr_banks = sha256\n"
+        );
+        fs::write(at("setup.conf"), tool).unwrap();
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--createek", "--create-ek-cert", "--overwrite", "--tpmstate"])
+            .arg(state.path())
+            .arg("--config")
+            .arg(at("setup.conf"))
+            .output()
+            .expect("the package swtpm-tools is installed");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let (process, port) = start(state.path());
+        let tpm = Self { process, state, port };
+        tpm.boot(&[]);
+        tpm.certify_p256(authority.path());
+        let roots =
+            ["issuercert.pem", "swtpm-localca-rootca-cert.pem"].map(|name| fs::read(at(name)).unwrap());
+        (tpm, roots.concat())
+    }
+
+    /// The same authority vouches for the endorsement key on P-256, which swtpm_setup does not: it knows P-384 only.
+    fn certify_p256(&self, authority: &Path) {
+        let (endorsement, _) = self.machine().points().unwrap();
+        let hex = |half: &[u8]| half.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let (x, y) = endorsement.split_at(32);
+        let certificate = authority.join("p256.der");
+        let tcti = format!("--tcti={}", self.address());
+        let file = |name: &str| authority.join(name).display().to_string();
+        run(Command::new("swtpm_cert")
+            .args(["--type", "ek", "--tpm2", "--decryption", "--days", "3650", "--serial", "7"])
+            .args(["--ecc-x", &hex(x), "--ecc-y", &hex(y), "--ecc-curveid", "secp256r1"])
+            .args(["--signkey", &file("signkey.pem"), "--issuercert", &file("issuercert.pem")])
+            .args([
+                "--tpm-manufacturer",
+                "id:00001014",
+                "--tpm-model",
+                "swtpm",
+                "--tpm-version",
+                "id:20191023",
+            ])
+            .args(["--tpm-spec-family", "2.0", "--tpm-spec-level", "0", "--tpm-spec-revision", "164"])
+            .args(["--platform-manufacturer", "bulla", "--platform-version", "1", "--platform-model", "test"])
+            .arg("--out-cert")
+            .arg(&certificate));
+        // Longer than the certificate, as some vendors' is.
+        let size = fs::metadata(&certificate).unwrap().len() + 100;
+        run(Command::new("tpm2_nvdefine")
+            .args([&tcti, "0x01c0000a", "-C", "o", "-s", &size.to_string()])
+            .args(["-a", "ownerwrite|ownerread|authread|no_da"]));
+        run(Command::new("tpm2_nvwrite").args([&tcti, "0x01c0000a", "-C", "o", "-i"]).arg(&certificate));
+    }
+
     /// What a system start measures: the same as ever, but for some registers.
     fn boot(&self, others: &[(u32, &str)]) {
         for register in [0, 2, 4, 7] {
@@ -97,6 +164,11 @@ impl Drop for SoftwareTpm {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn run(command: &mut Command) {
+    let ran = command.output().expect("the packages swtpm-tools and tpm2-tools are installed");
+    assert!(ran.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// The address has two ports, one after the other, so a free pair is tried until one is still free when it is taken.

@@ -50,9 +50,14 @@ pub(crate) struct TpmAsk {
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) keys: PathBuf,
 
-    /// The name of the endorsement key, as its owner or vendor says, and `bulla tpm show` on the machine when it was taken into service
-    #[arg(long, value_name = "HEX")]
-    pub(crate) endorsement_key: String,
+    /// The name of the endorsement key, as `bulla tpm show` said on the machine when it was taken into service
+    #[arg(long, value_name = "HEX", required_unless_present = "ek_root", conflicts_with = "ek_root")]
+    pub(crate) endorsement_key: Option<String>,
+
+    /// Instead of its name, the roots and issuers of the TPM's vendor (PEM): one of the certificates in the TPM has to lead to one of
+    /// them. None is shipped, and revocation is not asked about
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ek_root: Vec<PathBuf>,
 
     /// Write the question here; `bulla tpm answer` takes it there
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bulla_attest::Error;
 use bulla_attest::tpm::{
-    Activation, Pending, TpmClaims, TpmPolicy, attestation_key_name, endorsement_key_name, verify_tpm_quote,
+    Activation, EndorsementKey, Pending, TpmClaims, TpmPolicy, attestation_key_name, endorsement_key_name,
+    verify_endorsement_certificate, verify_tpm_quote,
 };
 use bulla_crypto::{Role, RoleHash, Secret};
 use bulla_tee::tpm::{NAMES, TpmQuote};
@@ -15,10 +18,12 @@ use serde_json::{Value, json};
 use super::{claims, reason, refusal};
 use crate::args::{AttestTpm, Expected, TpmAccept, TpmAsk, Verify};
 use crate::failure::Failure;
-use crate::{files, say};
+use crate::{files, machine, say};
 
 /// Bytes of a file with keys, a question or an answer.
 const LIMIT: u64 = 64 * 1024;
+/// Bytes of a file with roots.
+const ROOTS_LIMIT: u64 = 1 << 20;
 
 /// Runs a subcommand.
 pub(crate) fn run(subcommand: &AttestTpm) -> Result<(), Failure> {
@@ -203,22 +208,63 @@ fn field<const N: usize>(object: &Value, name: &str, path: &Path) -> Result<[u8;
 /// A question that only the TPM with a known endorsement key can answer.
 fn ask(options: &TpmAsk) -> Result<(), Failure> {
     let keys = object(&options.keys)?;
-    let (endorsement, attestation): ([u8; 64], [u8; 64]) =
-        (field(&keys, "endorsement_key", &options.keys)?, field(&keys, "attestation_key", &options.keys)?);
+    let attestation = field(&keys, "attestation_key", &options.keys)?;
+    let endorsement = match &options.endorsement_key {
+        Some(name) => named(options, &keys, name)?,
+        None => certified(options, &keys)?,
+    };
+    let asked = Activation::by(&endorsement, &attestation).map_err(bulla::Error::from)?;
+    files::create(&options.keep, asked.pending().to_bytes().expose())?;
+    let by = if matches!(endorsement, EndorsementKey::Rsa(_)) { "rsa" } else { "ecc" };
+    let credential = asked.credential();
+    let text =
+        json!({ "by": by, "blob": hex::encode(&credential.blob), "seed": hex::encode(&credential.seed) });
+    files::output(Some(&options.output), |output| writeln!(output, "{text}"))
+}
+
+/// The endorsement key, if it has this name.
+fn named(options: &TpmAsk, keys: &Value, name: &str) -> Result<EndorsementKey, Failure> {
+    let endorsement = field(keys, "endorsement_key", &options.keys)?;
     let (wanted, found): ([u8; 32], _) =
-        (array("an endorsement key's name", &options.endorsement_key)?, endorsement_key_name(&endorsement));
+        (array("an endorsement key's name", name)?, endorsement_key_name(&endorsement));
     if wanted != found {
         let (wanted, found) = (hex::encode(wanted), hex::encode(found));
         return Err(Failure::refused(format!(
             "this is another TPM: its endorsement key is {found}, and not {wanted}"
         )));
     }
-    let asked = Activation::new(&endorsement, &attestation).map_err(bulla::Error::from)?;
-    files::create(&options.keep, asked.pending().to_bytes().expose())?;
-    let credential = asked.credential();
-    let text = json!({ "blob": hex::encode(&credential.blob), "seed": hex::encode(&credential.seed) });
-    files::output(Some(&options.output), |output| writeln!(output, "{text}"))?;
-    Ok(())
+    Ok(EndorsementKey::Ecc(endorsement))
+}
+
+/// The first endorsement key that the roots vouch for.
+fn certified(options: &TpmAsk, keys: &Value) -> Result<EndorsementKey, Failure> {
+    let mut roots = Vec::new();
+    for path in &options.ek_root {
+        let text = files::read(path, ROOTS_LIMIT)?;
+        let blocks = pem::parse_many(&text).map_err(|_| Failure::usage("it is not PEM").about(path))?;
+        roots.extend(
+            blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE").map(pem::Pem::into_contents),
+        );
+    }
+    let texts = keys.get("certificates").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let certificates = texts.iter().filter_map(|text| STANDARD.decode(text.as_str()?).ok());
+    let mut reason = None;
+    for certificate in certificates {
+        match verify_endorsement_certificate(&certificate, &roots, machine::now()) {
+            Ok(key) => {
+                if let EndorsementKey::Ecc(point) = &key {
+                    let name = hex::encode(endorsement_key_name(point));
+                    say::note(format_args!("the endorsement key {name} is certified under a given root"));
+                }
+                return Ok(key);
+            }
+            Err(error) => reason = reason.or(Some(error)),
+        }
+    }
+    Err(reason.map_or_else(
+        || Failure::refused("the TPM holds no certificate of an endorsement key: pin the key by its name"),
+        Failure::from,
+    ))
 }
 
 fn accept(options: &TpmAccept) -> Result<(), Failure> {
