@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bulla_crypto::Secret;
-use bulla_tee::snp::{KeyReq, Report};
+use bulla_tee::snp::{KeyReq, Report, status};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Chip, SnpDescription};
@@ -24,6 +24,8 @@ const GET_EXT_REPORT: u32 = 0xC020_5302;
 /// The largest table of certificates (SEV_FW_BLOB_MAX_SIZE).
 const CERTIFICATES_MAX: u32 = 0x4000;
 const PAGE: u32 = 0x1000;
+/// The newest version of the messages that the firmware knows.
+const MESSAGE_VERSION: u8 = 1;
 /// VMM errors.
 const INVALID_LENGTH: u32 = 1;
 const BUSY: u32 = 2;
@@ -178,7 +180,7 @@ impl SnpKernel {
     fn report(&self, command: SnpCommand, data: &[u8; 64], vmpl: u32) -> Vec<u8> {
         let data = self.fault(command, |fault| fault == SnpFault::OtherData).map_or(data, |_| &OTHER);
         let mut size = size_of::<Report>() as u32;
-        let (mut status, mut report) = match self.chip.report(&self.guest, data, vmpl) {
+        let (mut code, mut report) = match self.chip.report(&self.guest, data, vmpl) {
             Ok(report) => (0, report.as_bytes().to_vec()),
             Err(status) => (status, vec![0; size as usize]),
         };
@@ -187,14 +189,14 @@ impl SnpKernel {
             matches!(fault, Status(_) | Size(_) | Torn | NoMeasurement | Unsigned)
         };
         match self.fault(command, of_reports) {
-            Some(SnpFault::Status(other)) => (status, report) = (other, vec![0; size as usize]),
+            Some(SnpFault::Status(other)) => (code, report) = (other, vec![0; size as usize]),
             Some(SnpFault::Size(other)) => size = other,
             Some(SnpFault::Torn) => report.rotate_left(8),
             Some(SnpFault::NoMeasurement) => report.splice(0x90..0xC0, [0; 48]).for_each(drop),
             Some(SnpFault::Unsigned) => report.splice(0x48..0x4C, [0b1_1110, 0, 0, 0]).for_each(drop),
             _ => {}
         }
-        [&status.to_le_bytes()[..], &size.to_le_bytes(), &[0; 24], &report].concat()
+        [&code.to_le_bytes()[..], &size.to_le_bytes(), &[0; 24], &report].concat()
     }
 
     fn derived_key(&self, request: &KeyReq) -> [u8; 64] {
@@ -243,6 +245,12 @@ impl SnpKernel {
             GET_REPORT | GET_DERIVED_KEY | GET_EXT_REPORT => (address(8)?, address(16)?),
             _ => return Err(Errno::ENOTTY.into()),
         };
+        // The firmware refuses what it does not speak, and the driver takes that for the end.
+        if *version > MESSAGE_VERSION {
+            self.state().is_shut = true;
+            let firmware_error = status::INVALID_PARAM;
+            return Err(Failure { errno: Errno::EIO, vmm_error: 0, firmware_error, shuts: true });
+        }
         match command {
             GET_DERIVED_KEY => {
                 let asked = memory.read::<32>(request)?;
@@ -287,11 +295,12 @@ impl SnpKernel {
     }
 }
 
-/// Report data and privilege level.
+/// Report data and privilege level. What is reserved is zero, or no level that there is.
 fn report_request(bytes: &[u8]) -> Result<([u8; 64], u32), Errno> {
     let (data, rest) = bytes.split_first_chunk().ok_or(Errno::EFAULT)?;
-    let vmpl = rest.first_chunk().ok_or(Errno::EFAULT)?;
-    Ok((*data, u32::from_le_bytes(*vmpl)))
+    let (vmpl, rest) = rest.split_first_chunk().ok_or(Errno::EFAULT)?;
+    let reserved = rest.first_chunk::<28>().ok_or(Errno::EFAULT)?;
+    Ok((*data, if *reserved == [0; 28] { u32::from_le_bytes(*vmpl) } else { u32::MAX }))
 }
 
 /// The drivers' answer has 4000 bytes.
@@ -323,7 +332,7 @@ impl Provider for SnpKernel {
         let (status, rest) = answer.split_first_chunk().ok_or(Errno::EIO)?;
         match u32::from_le_bytes(*status) {
             0 => {}
-            bulla_tee::snp::status::INVALID_PARAM | bulla_tee::snp::status::INVALID_KEY => {
+            status::INVALID_PARAM | status::INVALID_KEY => {
                 return Err(Errno::EINVAL);
             }
             _ => return Err(Errno::ENXIO),
