@@ -15,14 +15,15 @@ Each vector NAME.bulla is described in NAME.json. Bytes are in hexadecimal; what
     reader          who opens it:
       context         the context that the caller asks for
       machine?        the machine that the reader runs on:
-        kind            "sgx" or "tdx-provider"
+        kind            "sgx", "tdx-provider" or "snp"
         simulated       whether it is a simulated one, whose slots are of kind `sim`
         key             what it gives for every request that is for its identity
-        tag?            "sgx": its machine tag, 16 bytes; the same for every request
+        tag?            "sgx" and "snp": its machine tag, 16 bytes; the same for every request
         registers       its identity, by architectural name; numbers as numbers. What is absent is zero. "sgx": MRENCLAVE,
                         MRSIGNER, ISVPRODID, ISVSVN, CPUSVN, CONFIGSVN, CONFIGID, ISVFAMILYID, ISVEXTPRODID,
                         ATTRIBUTES.FLAGS, ATTRIBUTES.XFRM, MISCSELECT. "tdx-provider": MRTD, RTMR0 to RTMR3, MRCONFIGID,
-                        MROWNER, MROWNERCONFIG, MRSERVICETD
+                        MROWNER, MROWNERCONFIG, MRSERVICETD. "snp": MEASUREMENT, POLICY, FAMILY_ID, HOST_DATA, ID_KEY_DIGEST,
+                        AUTHOR_KEY_DIGEST, VMPL, GUEST_SVN, COMMITTED_TCB
       private_keys?   recipients' keys at hand: pairs of the KEM's number and the private key, 32 bytes
       shares?         shares that holders gave: triples of the slot's salt, the index from 1, and the share, 32 bytes
       demands?        what the caller demands:
@@ -64,7 +65,7 @@ MAX_U64 = 2**64 - 1
 SUITE, ID, SALT, CONTEXT, CREATED, SLOTS, CRITICAL, LABELS, EPOCH, _, ORIGIN = range(11)
 KNOWN_KEYS = {SUITE, ID, SALT, CONTEXT, CREATED, SLOTS, CRITICAL, LABELS, EPOCH, ORIGIN}
 EXTENSIONS = range(16, 65536)
-MACHINES = ("sgx", "tdx-provider", "sim")
+MACHINES = ("sgx", "tdx-provider", "snp", "sim")
 RECOVERY, SUCCESSOR = 0, 1
 
 
@@ -255,6 +256,7 @@ def parse_opener(kind, opener):
     checks = {
         "sgx": is_sgx,
         "tdx-provider": is_tdx_provider,
+        "snp": is_snp,
         "sim": is_sim,
         "recipient": is_recipient,
         "threshold": is_threshold,
@@ -298,9 +300,14 @@ ATTRIBUTE_KSS = 0x80
 
 
 def is_sgx(fields):
-    if len(fields) != len(SGX_FIELDS):
+    return are_of(SGX_FIELDS, fields) and is_sgx_as_sealed(dict(zip(SGX_FIELDS, fields)))
+
+
+def are_of(kinds, fields):
+    """Whether there is a value for each field, of its type."""
+    if len(fields) != len(kinds):
         return False
-    for value, kind in zip(fields, SGX_FIELDS.values()):
+    for value, kind in zip(fields, kinds.values()):
         if kind == "text":
             fits = type(value) is str
         elif type(kind) is int:
@@ -309,7 +316,7 @@ def is_sgx(fields):
             fits = is_unsigned(value, int(kind[1:]))
         if not fits:
             return False
-    return is_sgx_as_sealed(dict(zip(SGX_FIELDS, fields)))
+    return True
 
 
 def is_sgx_as_sealed(named):
@@ -330,6 +337,45 @@ def is_sgx_as_sealed(named):
 
 def is_label(text):
     return 1 <= len(text) <= 64 and all("!" <= character <= "~" and character != "," for character in text)
+
+
+# As SGX_FIELDS, of an `snp` opener.
+SNP_FIELDS = {
+    "ROOT": "u32",
+    "SELECT": "u64",
+    "VMPL": "u32",
+    "GUEST_SVN": "u32",
+    "TCB": 8,
+    "KEYID": 32,
+    "MEASUREMENT": 48,
+    "POLICY": "u64",
+    "FAMILY_ID": 16,
+    "HOST_DATA": 32,
+    "SIGNER": 48,
+    "LABEL": "text",
+    "TAG": 16,
+}
+SNP_ALWAYS = 1 << 0 | 1 << 5
+SNP_MEASUREMENT = 1 << 3
+SNP_RELEASES = 1 << 2 | 1 << 4
+SNP_VCEK = 2
+
+
+def is_snp(fields):
+    return are_of(SNP_FIELDS, fields) and is_snp_as_sealed(dict(zip(SNP_FIELDS, fields)))
+
+
+def is_snp_as_sealed(named):
+    rest = named["SELECT"] ^ SNP_ALWAYS
+    if rest not in (SNP_MEASUREMENT, SNP_RELEASES, SNP_MEASUREMENT | SNP_RELEASES):
+        return False
+    if named["ROOT"] != SNP_VCEK or named["VMPL"] > 3 or not any(named["KEYID"]) or not any(named["MEASUREMENT"]):
+        return False
+    if named["GUEST_SVN"] >= 1 << 16 or any(named["FAMILY_ID"][2:]):
+        return False
+    if rest & SNP_RELEASES:
+        return any(named["SIGNER"]) and is_label(named["LABEL"])
+    return named["GUEST_SVN"] == 0 and not any(named["FAMILY_ID"]) and named["LABEL"] == ""
 
 
 TDX_REGISTERS = ("MRTD", "RTMR0", "RTMR1", "RTMR2", "RTMR3", "MRCONFIGID", "MROWNER", "MROWNERCONFIG", "MRSERVICETD")
@@ -377,7 +423,7 @@ def is_sim(fields):
     if len(fields) != 2:
         return False
     kind, opener = fields
-    if kind not in ("sgx", "tdx-provider") or type(opener) is not bytes:
+    if kind not in ("sgx", "tdx-provider", "snp") or type(opener) is not bytes:
         return False
     parse_opener(kind, opener)
     return True
@@ -432,7 +478,7 @@ class Machine:
     """What the reader runs on, as its description in a vector says."""
 
     def __init__(self, kind, simulated, key, registers, tag=None):
-        assert kind in ("sgx", "tdx-provider")
+        assert kind in ("sgx", "tdx-provider", "snp")
         self.kind, self.simulated, self.key = kind, simulated, bytes.fromhex(key)
         self.tag = None if tag is None else bytes.fromhex(tag)
         self.registers = registers
@@ -453,6 +499,8 @@ class Machine:
         require(kind == self.kind, "machine.wrong_backend")
         if kind == "sgx":
             self.judge_sgx(dict(zip(SGX_FIELDS, fields)), floor)
+        elif kind == "snp":
+            self.judge_snp(dict(zip(SNP_FIELDS, fields)))
         elif len(fields) == 6 and fields[5] != [self.bytes(name, 48) for name in TDX_REGISTERS]:
             raise Refused("machine.other_identity")
         return self.key
@@ -469,6 +517,21 @@ class Machine:
         require(named["CONFIGSVN"] <= self.number("CONFIGSVN"), "machine.tcb_too_old")
         require(named["ISVSVN"] >= floor["ISVSVN"], "machine.below_floor")
         require(not floor["CPUSVN"] or named["CPUSVN"].hex() in floor["CPUSVN"], "machine.below_floor")
+        require(named["TAG"] == self.tag, "machine.other_machine")
+
+    def judge_snp(self, named):
+        author, own_id = self.bytes("AUTHOR_KEY_DIGEST", 48), self.bytes("ID_KEY_DIGEST", 48)
+        here = {"SIGNER": author if any(author) else own_id, "HOST_DATA": self.bytes("HOST_DATA", 32)}
+        here["POLICY"] = self.number("POLICY")
+        if named["SELECT"] & SNP_MEASUREMENT:
+            here["MEASUREMENT"] = self.bytes("MEASUREMENT", 48)
+        if named["SELECT"] & SNP_RELEASES:
+            here["FAMILY_ID"] = self.bytes("FAMILY_ID", 16)
+        require(all(named[name] == value for name, value in here.items()), "machine.other_identity")
+        require(named["VMPL"] >= self.number("VMPL"), "machine.other_identity")
+        require(named["GUEST_SVN"] <= self.number("GUEST_SVN"), "machine.tcb_too_old")
+        committed = self.bytes("COMMITTED_TCB", 8)
+        require(all(part <= now for part, now in zip(named["TCB"], committed)), "machine.tcb_too_old")
         require(named["TAG"] == self.tag, "machine.other_machine")
 
 

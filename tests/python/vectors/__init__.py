@@ -1,10 +1,10 @@
 """The test vectors, each of which shows one thing: `envelope.py make DIRECTORY` writes them."""
 
-from vectors import header, openers, opens, reading
+from vectors import header, openers, opens, reading, snp
 
 
 def vectors():
-    for module in (opens, header, openers, reading):
+    for module in (opens, header, openers, reading, snp):
         for section in module.SECTIONS:
             yield from section()
 

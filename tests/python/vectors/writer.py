@@ -24,6 +24,10 @@ from envelope import (
     SGX_FIELDS,
     SHARE_LABEL,
     SLOTS,
+    SNP_FIELDS,
+    SNP_ALWAYS,
+    SNP_MEASUREMENT,
+    SNP_VCEK,
     SUITE,
     CRITICAL,
     TDX_REGISTERS,
@@ -54,12 +58,14 @@ CALLER = "bulla/test-vector"
 
 
 class Machine:
-    """A machine and what runs on it. Its `sgx` requests are of the policy `measurement` unless told otherwise."""
+    """A machine and what runs on it. Its `sgx` and `snp` requests are of the policy `measurement` unless told otherwise."""
+
+    KEYS = {"sgx": 16, "tdx-provider": 32, "snp": 64}
 
     def __init__(self, name, kind, simulated, registers):
         self.kind, self.simulated, self.registers = kind, simulated, registers
-        self.key = drawn(name + " key", 16 if kind == "sgx" else 32)
-        self.tag = drawn(name + " tag", 16) if kind == "sgx" else None
+        self.key = drawn(name + " key", self.KEYS[kind])
+        self.tag = None if kind == "tdx-provider" else drawn(name + " tag", 16)
 
     def description(self, **changed):
         """For a vector's reader, with other registers."""
@@ -83,6 +89,23 @@ class Machine:
                 "PURPOSE": "sealing",
                 "REGISTERS": [own.get(register, bytes(48)) for register in TDX_REGISTERS],
             }
+        elif self.kind == "snp":
+            fields = {
+                "ROOT": SNP_VCEK,
+                "SELECT": SNP_ALWAYS | SNP_MEASUREMENT,
+                "VMPL": own["VMPL"],
+                "GUEST_SVN": 0,
+                "TCB": own["COMMITTED_TCB"],
+                "KEYID": drawn(name + " keyid", 32),
+                "MEASUREMENT": own["MEASUREMENT"],
+                "POLICY": own["POLICY"],
+                "FAMILY_ID": bytes(16),
+                "HOST_DATA": own["HOST_DATA"],
+                "SIGNER": own["ID_KEY_DIGEST"],
+                "LABEL": "",
+                "TAG": self.tag,
+            }
+            assert list(fields) == list(SNP_FIELDS)
         else:
             mask = 0xFF0000000000000B
             fields = {
@@ -136,11 +159,24 @@ KSS = {
     "ISVEXTPRODID": drawn("isvextprodid", 16),
 }
 
+SNP = {
+    "MEASUREMENT": drawn("measurement", 48),
+    "POLICY": 0x2001F,
+    "FAMILY_ID": (7).to_bytes(16, "little"),
+    "HOST_DATA": drawn("host data", 32),
+    "ID_KEY_DIGEST": drawn("id key digest", 48),
+    "VMPL": 1,
+    "GUEST_SVN": 3,
+    "COMMITTED_TCB": bytes([9, 0, 0, 0, 0, 0, 23, 72]),
+}
+
 SIM = Machine("sim", "sgx", True, sgx_registers(True))
 SIM_KSS = Machine("sim kss", "sgx", True, {**sgx_registers(True), **KSS})
 SIM_TDX = Machine("sim tdx", "tdx-provider", True, TDX)
 SGX = Machine("sgx", "sgx", False, sgx_registers(False))
 GUEST = Machine("tdx", "tdx-provider", False, TDX)
+SNP_GUEST = Machine("snp", "snp", False, SNP)
+SIM_SNP = Machine("sim snp", "snp", True, SNP)
 OTHER_SIM = Machine("other sim", "sgx", True, sgx_registers(True))
 
 

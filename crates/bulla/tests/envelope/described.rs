@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use bulla_tee::sgx::arch::Attributes;
+use bulla_tee::snp::TcbLayout;
 use bulla_tee::{
     DerivedKey, Error as MachineError, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData,
-    SgxIdentity, TdxIdentity, Tee,
+    SIMULATED_MARKER, SgxIdentity, SnpIdentity, TdxIdentity, Tee,
 };
 
 /// A machine that gives one key to every request that is for its identity.
@@ -49,6 +50,10 @@ impl Machine {
         }
     }
 
+    fn is_another(&self, tag: &[u8; 16]) -> bool {
+        Some(hex::encode(tag)) != self.tag
+    }
+
     fn key(&self) -> DerivedKey {
         DerivedKey::new(hex::decode(&self.key).unwrap())
     }
@@ -76,7 +81,7 @@ impl Machine {
     fn guest(&self) -> TdxIdentity {
         let mut tee_tcb_svn = [0; 16];
         if self.simulated {
-            tee_tcb_svn[8..].copy_from_slice(&bulla_tee::SIMULATED_MARKER);
+            tee_tcb_svn[8..].copy_from_slice(&SIMULATED_MARKER);
         }
         TdxIdentity {
             mrtd: self.bytes("MRTD"),
@@ -93,10 +98,44 @@ impl Machine {
     }
 }
 
+impl Machine {
+    fn snp_guest(&self) -> SnpIdentity {
+        let mut chip_id = [0x11; 64];
+        if self.simulated {
+            chip_id[56..].copy_from_slice(&SIMULATED_MARKER);
+        }
+        let small = |name| u32::try_from(self.number(name)).unwrap();
+        let tcb = TcbLayout::Milan.read(self.bytes("COMMITTED_TCB")).unwrap();
+        SnpIdentity {
+            measurement: self.bytes("MEASUREMENT"),
+            host_data: self.bytes("HOST_DATA"),
+            id_key_digest: self.bytes("ID_KEY_DIGEST"),
+            author_key_digest: self.bytes("AUTHOR_KEY_DIGEST"),
+            family_id: self.bytes("FAMILY_ID"),
+            image_id: [0; 16],
+            guest_svn: small("GUEST_SVN"),
+            policy: self.number("POLICY"),
+            vmpl: small("VMPL"),
+            platform_info: 0,
+            reported_tcb: tcb,
+            current_tcb: tcb,
+            committed_tcb: tcb,
+            launch_tcb: tcb,
+            report_id: [0; 32],
+            report_id_ma: [0xFF; 32],
+            chip_id,
+            cpuid: [0x19, 1, 1],
+            launch_mitigations: 0,
+            current_mitigations: 0,
+        }
+    }
+}
+
 impl Tee for Machine {
     fn identity(&self) -> Result<Identity, MachineError> {
         Ok(match self.kind.as_str() {
             "sgx" => Identity::Sgx(Box::new(self.enclave())),
+            "snp" => Identity::Snp(Box::new(self.snp_guest())),
             _ => Identity::Tdx(Box::new(self.guest())),
         })
     }
@@ -111,7 +150,10 @@ impl Tee for Machine {
             request => request,
         };
         match request {
-            KeyRequest::Sgx(request) if Some(hex::encode(request.machine_tag)) != self.tag => {
+            KeyRequest::Sgx(request) if self.is_another(&request.machine_tag) => {
+                Err(MachineError::OtherMachine)
+            }
+            KeyRequest::Snp(request) if self.is_another(&request.machine_tag) => {
                 Err(MachineError::OtherMachine)
             }
             _ => Ok(self.key()),
