@@ -28,6 +28,8 @@ pub(crate) struct Subject<'a> {
     name: String,
     /// What comes before each call and is not its work.
     preparation: Option<Box<dyn FnMut() + 'a>>,
+    /// Whether one call makes a turn.
+    once: bool,
     work: Box<dyn FnMut() + 'a>,
 }
 
@@ -40,21 +42,30 @@ pub(crate) struct Cost {
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(name: impl Into<String>, work: impl FnMut() + 'a) -> Self {
-        Self { name: name.into(), preparation: None, work: Box::new(work) }
+        Self { name: name.into(), preparation: None, once: false, work: Box::new(work) }
     }
 
     /// One call makes a turn, after its preparation.
+    pub(crate) fn once(
+        name: impl Into<String>,
+        preparation: impl FnMut() + 'a,
+        work: impl FnMut() + 'a,
+    ) -> Self {
+        Self { once: true, ..Self::prepared(name, preparation, work) }
+    }
+
+    /// As [`Subject::new`], with a preparation before each call, whose time does not count.
     pub(crate) fn prepared(
         name: impl Into<String>,
         preparation: impl FnMut() + 'a,
         work: impl FnMut() + 'a,
     ) -> Self {
-        Self { name: name.into(), preparation: Some(Box::new(preparation)), work: Box::new(work) }
+        Self { preparation: Some(Box::new(preparation)), ..Self::new(name, work) }
     }
 
     /// How many calls make a turn.
     fn calls(&mut self, clock: Clock, turn: Duration) -> u32 {
-        if self.preparation.is_some() {
+        if self.once {
             self.turn(clock, 1);
             return 1;
         }
@@ -70,10 +81,15 @@ impl<'a> Subject<'a> {
     }
 
     fn turn(&mut self, clock: Clock, calls: u32) -> Duration {
-        if let Some(prepare) = &mut self.preparation {
-            prepare();
+        match &mut self.preparation {
+            Some(prepare) => (0..calls)
+                .map(|_| {
+                    prepare();
+                    clock.time(&mut self.work)
+                })
+                .sum(),
+            None => clock.time(&mut || (0..calls).for_each(|_| (self.work)())),
         }
-        clock.time(&mut || (0..calls).for_each(|_| (self.work)()))
     }
 }
 
