@@ -208,6 +208,14 @@ fn enclu_is_answered_in_every_thread_and_child() {
     assert_eq!(lab.enclu("", "verify").1, ["verify 28 "]);
 }
 
+/// The key file holds what the instruction gives for Gramine's request: the present versions, its masks, a KEYID of zeros.
+#[test]
+fn a_key_file_is_what_gramine_asks_the_processor_for() {
+    let lab = Lab::with_enclu();
+    let (_, lines) = lab.enclu("", "gramine-key");
+    assert!(lines.len() == 2 && lines[0] == lines[1] && lines[0].starts_with("gramine-key 0 "), "{lines:?}");
+}
+
 /// The signals of others stay theirs, and what is wrong with an operand is SIGSEGV, as from a real processor.
 #[test]
 fn other_signals_arrive_as_ever() {
