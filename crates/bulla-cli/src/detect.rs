@@ -1,9 +1,12 @@
 //! In which machine this process runs, by what only that machine shows. Never a simulated one.
 
+use std::fs;
 use std::path::Path;
 
 use bulla_crypto::SystemRandom;
 use bulla_tee::sgx::{Enclave, Gramine, Processor};
+use bulla_tee::tdx::TdxGuest;
+use bulla_tee::{Tee, is_simulated};
 
 /// A kind of machine, and how it shows.
 pub(crate) struct Kind {
@@ -15,6 +18,9 @@ pub(crate) struct Kind {
     pub(crate) evidence: &'static str,
     /// Whether it is there.
     pub(crate) is_here: fn(&Path) -> bool,
+    /// Whether what is there says of itself that it is simulated (R110). A security processor or a TPM is not asked: that is
+    /// not for a look around.
+    pub(crate) is_simulated: fn(&Path) -> bool,
 }
 
 /// All kinds; those that hold less come first, since an enclave in a guest is the enclave.
@@ -24,30 +30,42 @@ pub(crate) const KINDS: [Kind; 5] = [
         what: "an SGX enclave in Gramine",
         evidence: "/dev/attestation/user_report_data",
         is_here: |root| Gramine::at(root).is_here(),
+        // From a file: whoever executes ENCLU where there is no enclave ends.
+        is_simulated: |root| {
+            let report = fs::read(root.join("dev/attestation/report")).unwrap_or_default();
+            report.first_chunk().is_some_and(is_simulated)
+        },
     },
     Kind {
         name: "occlum",
         what: "an SGX enclave in Occlum",
         evidence: "a /dev/sgx that answers as Occlum's",
         is_here: |root| Enclave::occlum(Processor::Real, Box::new(SystemRandom), root).is_ok(),
+        is_simulated: |root| {
+            let enclave = Enclave::occlum(Processor::Simulated, Box::new(SystemRandom), root);
+            enclave.is_ok_and(|enclave| enclave.identity().is_ok())
+        },
     },
     Kind {
         name: "tdx",
         what: "a TDX guest",
         evidence: "/dev/tdx_guest",
         is_here: |root| root.join("dev/tdx_guest").exists(),
+        is_simulated: |root| TdxGuest::new(Processor::Simulated, root).tdx_identity().is_ok(),
     },
     Kind {
         name: "snp",
         what: "a SEV-SNP guest",
         evidence: "/dev/sev-guest",
         is_here: |root| root.join("dev/sev-guest").exists(),
+        is_simulated: |_| false,
     },
     Kind {
         name: "tpm",
         what: "a machine with a TPM 2.0",
         evidence: "/dev/tpmrm0",
         is_here: |root| root.join("dev/tpmrm0").exists(),
+        is_simulated: |_| false,
     },
 ];
 

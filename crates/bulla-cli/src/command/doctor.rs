@@ -89,7 +89,12 @@ fn examine(root: &Path) -> Vec<Finding> {
 
 /// What this process runs in.
 fn machine(root: &Path) -> Finding {
-    let kinds: Vec<_> = detect::here(root).map(|kind| format!("{} ({})", kind.what, kind.name)).collect();
+    let kinds: Vec<_> = detect::here(root)
+        .map(|kind| {
+            let simulated = if (kind.is_simulated)(root) { "a SIMULATED machine: " } else { "" };
+            format!("{simulated}{} ({})", kind.what, kind.name)
+        })
+        .collect();
     if kinds.is_empty() {
         let todo = "to seal here without a machine, use recipients; to use one, see below what is missing";
         return Finding::new("machine", State::Absent, "this process runs in none that bulla knows", todo);

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use bulla_crypto::sha256;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-use crate::support::{Bulla, Ran, rebuilt};
+use crate::support::{Bulla, PATIENCE, Ran, rebuilt};
 
 /// A folder with the machine `host`.
 struct Lab(Bulla);
@@ -139,6 +139,9 @@ fn doctor_shows_what_it_is() {
     for (guise, name) in [("", "sgx"), ("--as occlum", "occlum"), ("--as tdx", "tdx"), ("--as snp", "snp")] {
         let report = lab.bulla(guise, "doctor --json", b"").json();
         assert_eq!(report["machines"][0], name, "{report}");
+        // R110. Nobody asks a security processor only to look around.
+        let found = report["findings"][0]["found"].as_str().unwrap();
+        assert_eq!(found.starts_with("a SIMULATED machine: "), name != "snp", "{report}");
     }
 }
 
@@ -293,7 +296,8 @@ impl Waiting {
 
 /// Waits until it has ended.
 fn ends(process: &OwnedFd) {
-    assert_eq!(poll(&mut [PollFd::new(process, PollFlags::IN)], None).unwrap(), 1);
+    let patience = Timespec::try_from(PATIENCE).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&patience)).unwrap(), 1);
 }
 
 /// Nothing stays: not the program when who runs it is killed, and not what it has left behind when it ends.
