@@ -11,15 +11,13 @@ use crate::vectors::GOOD;
 /// What the first byte of an input says.
 pub const KINDS: [&str; 5] = ["sgx", "tdx-provider", "sim", "snp", "tpm"];
 
-/// Of machines of the vectors, and a TPM.
+/// Of machines of the vectors, SEV-SNP guests among them, and a TPM.
 static IDENTITIES: LazyLock<Vec<Identity>> = LazyLock::new(|| {
     let machines = GOOD.iter().filter_map(|vector| vector.reader.machine.as_ref());
+    let machines = machines.map(|machine| machine.identity().unwrap());
+    let snp = machines.clone().filter(|identity| matches!(identity, Identity::Snp(_)));
     let tpm = TpmIdentity { parent: [1; 32], pcrs: [[4; 32]; 24] };
-    machines
-        .take(16)
-        .map(|machine| machine.identity().unwrap())
-        .chain([Identity::Tpm(Box::new(tpm))])
-        .collect()
+    machines.take(16).chain(snp).chain([Identity::Tpm(Box::new(tpm))]).collect()
 });
 
 /// Reads the bytes after the first as a request of the kind that the first one says.

@@ -336,9 +336,19 @@ fn without_a_device_reports_come_by_configfs() {
         let error = evidence(&guest).map(drop).unwrap_err();
         assert!(error.to_string().contains("somebody else"), "{fault:?}: {error}");
     }
-    guest.fail(SnpCommand::ExtendedReport, SnpFault::OtherData);
-    let error = evidence(&guest).map(drop).unwrap_err();
-    assert!(matches!(error, Error::SelfEvidence(_)), "{error}");
+    for (fault, code, said) in [
+        (SnpFault::OtherData, "evidence.self", "another call"),
+        (SnpFault::Throttled, "machine.unavailable", "firmware refused"),
+        (SnpFault::Status(0x27), "machine.device", "outblob"),
+        (SnpFault::Status(0x05), "machine.unavailable", "nothing that makes reports"),
+        (SnpFault::Busy, "machine.unavailable", "a minute"),
+        (SnpFault::Throttled, "machine.unavailable", "VMPCK"),
+    ] {
+        guest.fail(SnpCommand::ExtendedReport, fault);
+        let error = evidence(&guest).map(drop).unwrap_err();
+        assert_eq!(error.code(), code, "{fault:?}: {error}");
+        assert!(error.to_string().contains(said), "{fault:?}: {error}");
+    }
     let reports = guest.root().join("sys/kernel/config/tsm/report");
     assert_eq!(fs::read_dir(&reports).unwrap().count(), 0, "requests are cleaned up");
 }

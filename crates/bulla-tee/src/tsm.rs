@@ -22,14 +22,38 @@ const LIMIT: u64 = 64 * 1024;
 /// How often a request is made again when somebody else wrote to its folder.
 const TRIES: usize = 3;
 
+/// Which of the kernel's drivers makes the reports, and what its failures want.
+pub(crate) struct Provider {
+    name: &'static str,
+    /// ETIMEDOUT.
+    timeout: &'static str,
+    /// EIO.
+    refusal: &'static str,
+}
+
+/// That of a TDX guest, which has quotes made by its host.
+pub(crate) const TDX_GUEST: Provider = Provider {
+    name: "tdx_guest",
+    timeout: "the host has not answered in 30 seconds; see that its quote generation service runs, and try again",
+    refusal: "the host refused; see that its quote generation service runs and reaches its platform",
+};
+
+/// That of a SEV-SNP guest, which has reports made by its firmware.
+pub(crate) const SEV_GUEST: Provider = Provider {
+    name: "sev_guest",
+    timeout: "the host let it ask for a minute and did not answer: it is busy or throttles its guests; if the driver has shut \
+              its channel (VMPCK) meanwhile, restart the guest",
+    refusal: "host or firmware refused; if the driver has shut its channel (VMPCK) for that, restart the guest",
+};
+
 /// The reports of one of the kernel's providers.
 pub(crate) struct Tsm {
     folder: PathBuf,
-    provider: &'static str,
+    provider: &'static Provider,
 }
 
 impl Tsm {
-    pub(crate) fn new(root: &Path, provider: &'static str) -> Self {
+    pub(crate) fn new(root: &Path, provider: &'static Provider) -> Self {
         Self { folder: root.join(FOLDER), provider }
     }
 
@@ -52,8 +76,9 @@ impl Tsm {
     fn ask<T>(&self, data: &[u8; 64], read: impl Fn(&Request) -> Result<T, Error>) -> Result<T, Error> {
         let request = self.request()?;
         let found = request.text("provider")?;
-        if found != self.provider {
-            return Err(fault(format_args!("is that of {found}, and {} was expected", self.provider)));
+        let wanted = self.provider.name;
+        if found != wanted {
+            return Err(fault(format_args!("is that of {found}, and {wanted} was expected")));
         }
         request.take_privilege()?;
         for _ in 0..TRIES {
@@ -82,10 +107,10 @@ impl Tsm {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let folder = self.folder.join(format!("bulla-{}-{number}", process::id()));
             match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Request { folder }),
+                Ok(()) => return Ok(Request { folder, provider: self.provider }),
                 // Left behind by a process that had this number before and was killed.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(refused("mkdir", &error)),
+                Err(error) => return Err(self.provider.refused("mkdir", &error)),
             }
         }
     }
@@ -94,6 +119,7 @@ impl Tsm {
 /// A folder below `report`, which goes with this.
 struct Request {
     folder: PathBuf,
+    provider: &'static Provider,
 }
 
 impl Drop for Request {
@@ -122,7 +148,7 @@ impl Request {
             .write(true)
             .open(self.folder.join(name))
             .and_then(|mut file| file.write_all(data));
-        written.map_err(|error| refused(name, &error))
+        written.map_err(|error| self.provider.refused(name, &error))
     }
 
     fn generation(&self) -> Result<u64, Error> {
@@ -140,7 +166,7 @@ impl Request {
         let mut bytes = Vec::new();
         File::open(self.folder.join(name))
             .and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes))
-            .map_err(|error| refused(name, &error))?;
+            .map_err(|error| self.provider.refused(name, &error))?;
         if bytes.len() as u64 > LIMIT {
             return Err(fault(format_args!("gave more than {LIMIT} bytes for {name}")));
         }
@@ -153,20 +179,21 @@ fn fault(fault: impl Display) -> Error {
     Error::Device { device: DEVICE, fault: fault.to_string() }
 }
 
-fn refused(what: &'static str, error: &io::Error) -> Error {
-    let unavailable =
-        |reason: &str| Error::Unavailable { machine: MACHINE, reason: format!("{what}: {reason}") };
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NXIO) => unavailable("the kernel has nothing that makes reports; is this a guest?"),
-        Some(Errno::ACCESS | Errno::PERM) => unavailable("only root may ask for reports here"),
-        Some(Errno::BUSY) => unavailable("an earlier request is still on its way; try again"),
-        Some(Errno::TIMEDOUT) => unavailable(
-            "the host has not answered in 30 seconds; see that its quote generation service runs, and try again",
-        ),
-        Some(Errno::IO) => unavailable(
-            "the host refused; see that its quote generation service runs and reaches its platform",
-        ),
-        _ => fault(format_args!("refused {what}: {error}")),
+impl Provider {
+    fn refused(&self, what: &'static str, error: &io::Error) -> Error {
+        let unavailable =
+            |reason: &str| Error::Unavailable { machine: MACHINE, reason: format!("{what}: {reason}") };
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NXIO) => unavailable("the kernel has nothing that makes reports; is this a guest?"),
+            Some(Errno::ACCESS | Errno::PERM) => unavailable("only root may ask for reports here"),
+            Some(Errno::BUSY) => unavailable("an earlier request is still on its way; try again"),
+            Some(Errno::TIMEDOUT) => unavailable(self.timeout),
+            Some(Errno::IO) => unavailable(self.refusal),
+            Some(Errno::NOTTY) => unavailable(
+                "the driver's channel to the firmware (VMPCK) is shut after an earlier failure: restart the guest",
+            ),
+            _ => fault(format_args!("refused {what}: {error}")),
+        }
     }
 }
 
@@ -179,7 +206,7 @@ mod tests {
     fn an_endless_report_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/dev/zero", folder.path().join("outblob")).unwrap();
-        let request = Request { folder: folder.path().to_owned() };
+        let request = Request { folder: folder.path().to_owned(), provider: &SEV_GUEST };
         let error = request.blob("outblob").unwrap_err();
         assert_eq!(error.code(), "machine.device");
         assert!(error.to_string().contains("more than 65536 bytes"), "{error}");

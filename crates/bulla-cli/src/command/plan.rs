@@ -161,6 +161,10 @@ fn unsigned(file: &Path, content: &[u8], present: Identity) -> Result<Change, Fa
             let next = crate::command::sim::guest_identity(file, &present)?;
             Ok(Change::Identity(Box::new(Identity::Tdx(Box::new(next)))))
         }
+        Identity::Snp(present) if bulla_tee::is_simulated_chip(&present.chip_id) => {
+            let next = crate::command::sim::snp_guest_identity(file, &present)?;
+            Ok(Change::Identity(Box::new(Identity::Snp(Box::new(next)))))
+        }
         _ => Err(not_signed(file)),
     }
 }

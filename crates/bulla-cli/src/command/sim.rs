@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use bulla_attest::{CollateralId, CollateralSource as _};
 use bulla_sim::{Guise, Machine, Recovery, SealingKeys, SnpDescription, TdDescription, TdxModule};
-use bulla_tee::TdxIdentity;
+use bulla_tee::{SnpIdentity, TdxIdentity};
 use pcs::Clock;
 
 use crate::args::{GuiseKind, GuiseOptions, Sim, SimRun, Step};
@@ -150,6 +150,33 @@ pub(crate) fn guest_identity(file: &Path, present: &TdxIdentity) -> Result<TdxId
         mrownerconfig: td.mrownerconfig,
         attributes: td.attributes,
         xfam: td.xfam,
+        ..present.clone()
+    })
+}
+
+/// The same for a SEV-SNP guest.
+pub(crate) fn snp_guest_identity(file: &Path, present: &SnpIdentity) -> Result<SnpIdentity, Failure> {
+    let SnpDescription {
+        measurement,
+        host_data,
+        id_key_digest,
+        author_key_digest,
+        family_id,
+        image_id,
+        guest_svn,
+        policy,
+        vmpl,
+    } = snp_guest(&file.display().to_string())?;
+    Ok(SnpIdentity {
+        measurement,
+        host_data,
+        id_key_digest,
+        author_key_digest,
+        family_id,
+        image_id,
+        guest_svn,
+        policy,
+        vmpl,
         ..present.clone()
     })
 }

@@ -76,6 +76,10 @@ fn updates_change_nothing() {
     plan("microcode-up").ok();
     plan("microcode-down").fails(12, &[]);
     plan("host=next").fails(10, &[]);
+    for (next, register) in [("other", "MEASUREMENT"), ("moved", "HOST_DATA")] {
+        let said = plan(&format!("rebuild={next}.toml")).fails(10, &[]).stdout;
+        assert!(String::from_utf8(said).unwrap().contains(register), "{next}");
+    }
     bulla.run("sim microcode host up").ok();
     assert_eq!(open(&bulla, "host", &sealed).ok(), b"dear diary");
     plan("microcode-down").fails(12, &[]);

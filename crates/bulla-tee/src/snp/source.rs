@@ -12,11 +12,10 @@ use zerocopy::FromBytes;
 use super::arch::{KeyReq, Report, status};
 use super::device::{Device, Refusal};
 use crate::Error;
-use crate::tsm::Tsm;
+use crate::tsm::{SEV_GUEST, Tsm};
 
 const MACHINE: &str = "SEV-SNP guest";
 const DEVICE: &str = "the security processor, through /dev/sev-guest,";
-const PROVIDER: &str = "sev_guest";
 const LOWEST_VMPL: u32 = 3;
 
 /// The pseudo-files of a guest.
@@ -57,7 +56,7 @@ impl Source {
 
     /// Where a container shows the one and not the other.
     fn by_configfs(&self, data: &[u8; 64], missing: io::Error) -> Result<(Report, Vec<u8>), Error> {
-        let tsm = Tsm::new(&self.root, PROVIDER);
+        let tsm = Tsm::new(&self.root, &SEV_GUEST);
         if missing.kind() != io::ErrorKind::NotFound || !tsm.is_here() {
             return Err(unavailable(missing));
         }

@@ -14,7 +14,7 @@ use super::qgs::{self, QuoteService};
 use super::registers::{self, RuntimeRegister};
 use super::{device, keys, quote};
 use crate::sgx::Processor;
-use crate::tsm::{self, Tsm};
+use crate::tsm::{self, TDX_GUEST, Tsm};
 use crate::{
     DerivedKey, Error, Evidence, EvidenceKind, Identity, KeyRequest, Policy, ReportData, TdxIdentity, Tee,
     is_simulated,
@@ -23,7 +23,6 @@ use crate::{
 const MACHINE: &str = "a TDX guest";
 const NO_KEY: &str = "derive a key by itself, unless it is asked to: it asks a key provider for one";
 const DEVICE: &str = "the TDX module, through /dev/tdx_guest,";
-const PROVIDER: &str = "tdx_guest";
 const SETTINGS: &str = "etc/tdx-attest.conf";
 const SETTINGS_LIMIT: u64 = 64 * 1024;
 
@@ -100,7 +99,7 @@ impl TdxGuest {
     /// if there is vsock.
     pub fn quote_paths(&self) -> Vec<QuotePath> {
         let mut paths = Vec::with_capacity(2);
-        if Tsm::new(&self.root, PROVIDER).is_here() {
+        if Tsm::new(&self.root, &TDX_GUEST).is_here() {
             paths.push(QuotePath::Configfs);
         }
         let configured = || configured_port(&self.root).map(QuoteService::on_host);
@@ -141,7 +140,7 @@ impl TdxGuest {
     fn quote_by(&self, path: &QuotePath, report: &TdReport) -> Result<Vec<u8>, Error> {
         let (found, giver) = match path {
             QuotePath::Configfs => {
-                (Tsm::new(&self.root, PROVIDER).report(&report.report_mac.report_data)?, tsm::DEVICE)
+                (Tsm::new(&self.root, &TDX_GUEST).report(&report.report_mac.report_data)?, tsm::DEVICE)
             }
             QuotePath::Service(service) => (service.quote(report)?, qgs::DEVICE),
         };
