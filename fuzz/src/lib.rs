@@ -19,6 +19,7 @@ mod floor;
 mod header;
 mod import;
 mod key_request;
+mod legacy;
 mod luks;
 mod order;
 mod ring;
@@ -36,6 +37,7 @@ pub use floor::floor;
 pub use header::header;
 pub use import::import;
 pub use key_request::{KINDS, key_request};
+pub use legacy::legacy;
 pub use luks::luks;
 pub use order::order;
 pub use ring::ring;
@@ -56,7 +58,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     Target { name: "header", run: header, rounds: 200_000 },
     Target { name: "unseal", run: unseal, rounds: 15_000 },
     Target { name: "stream", run: stream, rounds: 2_000 },
@@ -150,6 +152,13 @@ pub const TARGETS: [Target; 24] = [
             order(data);
         },
         rounds: 100_000,
+    },
+    Target {
+        name: "legacy",
+        run: |data| {
+            legacy(data);
+        },
+        rounds: 200_000,
     },
     Target {
         name: "import",

@@ -106,6 +106,7 @@ fn untouched_evidence_is_accepted() {
     accepted("snp", bulla_fuzz::snp);
     accepted("audit", bulla_fuzz::audit);
     accepted("order", bulla_fuzz::order);
+    accepted("legacy", bulla_fuzz::legacy);
     accepted("import", bulla_fuzz::import);
     accepted("tpm_quote", bulla_fuzz::tpm_quote);
 }
@@ -126,4 +127,4 @@ macro_rules! short_runs {
     };
 }
 
-short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order import tpm_quote }
+short_runs! { header unseal stream recipient_text share_text key_request floor luks ring successor quote pck collateral document crl td_report event_log ra_tls policy snp audit order legacy import tpm_quote }

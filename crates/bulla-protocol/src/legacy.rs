@@ -26,7 +26,8 @@ pub fn body_length(prefix: [u8; 4]) -> Result<usize, Code> {
 /// The quote in the body of a request.
 ///
 /// # Errors
-/// [`Code::Malformed`] for anything but one object with the one field `quote`, an array of numbers of 0 to 255 (B4);
+/// [`Code::Malformed`] for anything but one object with the one field `quote`, written without escapes, an array of numbers of 0
+/// to 255 (B4);
 /// [`Code::TooLarge`] for more than [`QUOTE_MAX`] of them.
 ///
 /// ```
@@ -193,6 +194,7 @@ mod tests {
             "{\"quote\":[1],\"quote\":[2]}",
             "{\"quote\":[1],\"more\":1}",
             "{\"quote\":[1]}x",
+            "{\"\\u0071uote\":[1]}",
             "{\"quote\":[1",
             "\u{0}",
             &deep,
