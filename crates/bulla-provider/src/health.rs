@@ -10,15 +10,17 @@ pub(crate) enum State {
     CollateralMissing,
     AuditUnwritable,
     ClockUnusable,
+    AuditStalled,
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Draining,
         Self::SelfEvidenceInvalid,
         Self::CollateralMissing,
         Self::AuditUnwritable,
         Self::ClockUnusable,
+        Self::AuditStalled,
     ];
 
     /// A number that never changes its meaning.
@@ -29,6 +31,7 @@ impl State {
             Self::CollateralMissing => 3,
             Self::AuditUnwritable => 4,
             Self::ClockUnusable => 5,
+            Self::AuditStalled => 6,
         }
     }
 
@@ -39,6 +42,7 @@ impl State {
             Self::CollateralMissing => "collateral-missing",
             Self::AuditUnwritable => "audit-unwritable",
             Self::ClockUnusable => "clock-unusable",
+            Self::AuditStalled => "audit-stalled",
         }
     }
 
@@ -54,6 +58,9 @@ impl State {
             }
             Self::AuditUnwritable => "the audit log cannot be written: make room on its disk",
             Self::ClockUnusable => "the host's clock went back: set it right",
+            Self::AuditStalled => {
+                "the disk of the audit log does not answer: look at it, and at what else uses it"
+            }
         }
     }
 

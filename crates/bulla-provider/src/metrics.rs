@@ -1,6 +1,7 @@
 //! Counts and states for Prometheus. Labels are protocols, codes and states: their number is fixed, and none of them says
 //! whose key, evidence or machine it was (R97).
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -37,6 +38,7 @@ pub(crate) struct Metrics {
     policy_version: Gauge,
     epochs: Gauge,
     collateral_left: Gauge,
+    audit_lag: Gauge<f64, AtomicU64>,
     reloads: Family<Outcome, Counter>,
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Moment {
     /// How many seconds the collateral that expires first is good for. Negative where it has expired, absent where there is
     /// none.
     pub(crate) collateral_left: Option<i64>,
+    /// For how long the audit log waits for its disk.
+    pub(crate) audit_lag: Duration,
 }
 
 impl Metrics {
@@ -92,6 +96,7 @@ impl Metrics {
             policy_version: add(&mut registry, "policy_version", "The version of the policy"),
             epochs: add(&mut registry, "roots", "How many roots keys can be derived from"),
             collateral_left: Gauge::default(),
+            audit_lag: Gauge::default(),
             reloads: add(&mut registry, "reloads", "Attempts to replace the policy"),
             registry,
         }
@@ -104,6 +109,8 @@ impl Metrics {
         let help = "How long the collateral that expires first is good";
         let left = self.collateral_left.clone();
         self.registry.register_with_unit("collateral_left", help, Unit::Seconds, left);
+        let help = "For how long the audit log waits for its disk";
+        self.registry.register_with_unit("audit_lag", help, Unit::Seconds, self.audit_lag.clone());
         self
     }
 
@@ -139,6 +146,7 @@ impl Metrics {
         self.policy_version.set(moment.policy_version.into());
         self.epochs.set(number(moment.epochs));
         self.collateral_left.set(moment.collateral_left.unwrap_or(0));
+        self.audit_lag.set(moment.audit_lag.as_secs_f64());
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a text takes what is written");
         text

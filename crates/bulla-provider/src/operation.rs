@@ -122,9 +122,7 @@ impl Provider {
                 _ => State::SelfEvidenceInvalid,
             });
         }
-        if self.record.health().is_err() {
-            states.push(State::AuditUnwritable);
-        }
+        states.extend(self.record.health().err());
         let lacks = self.sources.status().is_some_and(|status| status.sets.iter().any(|set| !set.usable));
         if lacks && !states.contains(&State::CollateralMissing) {
             states.push(State::CollateralMissing);

@@ -48,5 +48,6 @@ pub(super) async fn moment(service: &Arc<Service>) -> Moment {
         policy_version: regime.policy.version,
         epochs: provider.epochs().len(),
         collateral_left: end.and_then(left),
+        audit_lag: provider.record.lag(),
     }
 }

@@ -100,6 +100,11 @@ const CAUSES: &[(&str, &str, &str)] = &[
         "Look at the disk of state_dir: it is too slow.",
     ),
     (
+        "audit.stalled",
+        "The disk of the audit log does not answer, so no key leaves.",
+        "Look at the disk of state_dir, and at what else uses it; the provider goes on by itself.",
+    ),
+    (
         "audit.unwritable",
         "The audit log could not be written, so no key left.",
         "Free space on the disk of state_dir, or mend it; the provider goes on by itself.",

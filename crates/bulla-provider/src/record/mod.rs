@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use bulla_crypto::{SigningKey, sha256};
 use bulla_protocol::Code;
@@ -28,6 +29,7 @@ use crate::Error;
 use crate::audit::{Entry, Event, Mode, Position, PublicKeys, Refused, Released, Stated, compose};
 use crate::clock::host_time;
 use crate::custody::Root;
+use crate::health::State;
 use crate::refusal::Refusal;
 use crate::regime::Regime;
 use folder::Folder;
@@ -38,8 +40,12 @@ use writer::{Batch, Writer};
 
 /// The audit log's name in the state directory.
 pub(crate) const FILE: &str = "audit.log";
-/// What a release is refused with while the log cannot be written; also the state of health.
+/// What a release is refused with while the log cannot be written.
 pub(crate) const UNWRITABLE: &str = "audit.unwritable";
+/// What it is refused with while the disk does not answer: whoever came before still waits for it.
+const STALLED: &str = "audit.stalled";
+/// How long a batch may take before that is so. A request gives up after 30 seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many entries may wait for the disk. Every listener waits for its own, so that many are never there.
 const WAITING_MAX: usize = 4096;
 
@@ -74,13 +80,19 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     limits: Limits,
+    clock: Clock,
 }
+
+/// What time it is, so that tests can say it.
+type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
 struct Queue {
     /// Behind which line the next one stands; `None` while the log cannot be written.
     end: Option<Position>,
     /// What waits to be written.
     batch: Batch,
+    /// Since when a batch is being written.
+    writing: Option<Instant>,
     /// What the next start or file says of the provider.
     stated: Stated,
     /// What `stated` is about: the report data of the statement, and whether it has a quote.
@@ -158,7 +170,8 @@ impl Record {
         measurement: &[u8; 32],
         regime: &Regime,
     ) -> Result<Self, Error> {
-        Self::with(folder, key, measurement, regime, Limits::SERVICE, Box::new(System))
+        let (calls, clock) = (Box::new(System), Box::new(Instant::now));
+        Self::with(folder, key, measurement, regime, Limits::SERVICE, calls, clock)
     }
 
     fn with(
@@ -168,6 +181,7 @@ impl Record {
         regime: &Regime,
         limits: Limits,
         calls: Box<dyn Calls>,
+        clock: Clock,
     ) -> Result<Self, Error> {
         let measurement = hex::encode(measurement);
         let version = env!("CARGO_PKG_VERSION");
@@ -179,6 +193,7 @@ impl Record {
             queue: Mutex::new(Queue {
                 end: None,
                 batch: Batch::default(),
+                writing: None,
                 stated,
                 about,
                 refusals: Refusals::default(),
@@ -187,6 +202,7 @@ impl Record {
             }),
             wake: Condvar::new(),
             limits,
+            clock,
         });
         let mut writer = Writer::new(Arc::clone(&shared), Folder::new(folder), key, calls);
         writer.start();
@@ -208,9 +224,19 @@ impl Record {
     /// Whether releases can be recorded now.
     ///
     /// # Errors
-    /// The state of health, a fixed name.
-    pub(crate) fn health(&self) -> Result<(), &'static str> {
-        self.queue().end.map(drop).ok_or(UNWRITABLE)
+    /// The state of health.
+    pub(crate) fn health(&self) -> Result<(), State> {
+        let queue = self.queue();
+        match queue.end {
+            None => Err(State::AuditUnwritable),
+            Some(_) if self.shared.lag(&queue) > PATIENCE => Err(State::AuditStalled),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// For how long a batch is being written.
+    pub(crate) fn lag(&self) -> Duration {
+        self.shared.lag(&self.queue())
     }
 
     /// Appends a release, under a statement with its report data. Nothing of the answer may leave before the ticket is durable.
@@ -288,6 +314,9 @@ impl Record {
         if queue.batch.entries >= WAITING_MAX {
             return Err(Refusal::new(Code::Busy, "audit.busy"));
         }
+        if self.shared.lag(&queue) > PATIENCE {
+            return Err(Refusal::new(Code::Busy, STALLED));
+        }
         let ticket = queue.append(entry).ok_or(Refusal::new(Code::Internal, UNWRITABLE))?;
         self.shared.wake.notify_one();
         Ok(ticket)
@@ -357,6 +386,10 @@ fn named(binding: &Binding) -> String {
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lag(&self, queue: &Queue) -> Duration {
+        queue.writing.map_or(Duration::ZERO, |since| (self.clock)().saturating_duration_since(since))
     }
 }
 

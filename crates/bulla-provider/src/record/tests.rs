@@ -4,9 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
 
 use bulla_attest::{Collateral, CollateralId, CollateralSource, TrustAnchor};
 use bulla_sim::{EnclaveIdentity, Machine};
@@ -19,7 +18,7 @@ use crate::audit::{Verdict, Verifier};
 use crate::{Provider, Settings};
 
 /// The longest that a test waits for the writer before it fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(30);
 
 const SMALL: Limits = Limits { file: 16 * 1024, refusals: 2 * 1024, reserve: 64 * 1024 };
 
@@ -58,8 +57,8 @@ impl Bench {
 
     fn open(&self, limits: Limits, calls: impl Calls + 'static) -> Record {
         let (key, regime) = (Arc::clone(&self.provider.key), self.provider.regime());
-        let record = Record::with(&self.log(), key, &[1; 32], &regime, limits, Box::new(calls));
-        record.unwrap()
+        let clock = Box::new(Instant::now);
+        Record::with(&self.log(), key, &[1; 32], &regime, limits, Box::new(calls), clock).unwrap()
     }
 
     fn release(&self, record: &Record) -> Result<Ticket, Refusal> {
@@ -78,7 +77,7 @@ impl Bench {
     fn recovers(&self, record: &Record) {
         let start = Instant::now();
         while record.health().is_err() {
-            assert!(start.elapsed() < PATIENCE, "the log stays closed");
+            assert!(start.elapsed() < LONGEST, "the log stays closed");
             thread::yield_now();
         }
         self.released(record).unwrap();
@@ -213,7 +212,7 @@ fn no_release_is_durable_on_a_disk_that_fails() {
         disk.turns(weather);
         let refusal = bench.released(&record).unwrap_err();
         assert_eq!((refusal.code, refusal.cause), (Code::Internal, "audit.unwritable"), "{weather:?}");
-        assert_eq!(record.health(), Err("audit.unwritable"));
+        assert_eq!(record.health(), Err(State::AuditUnwritable));
         assert_eq!(bench.release(&record).err().map(|refusal| refusal.cause), Some("audit.unwritable"));
         disk.turns(Weather::Fine);
         bench.recovers(&record);
@@ -236,7 +235,7 @@ fn what_is_no_file_is_no_log() {
     fs::write(&other, "").unwrap();
     symlink(&other, &log).unwrap();
     let record = bench.open(SMALL, System);
-    assert_eq!(record.health(), Err("audit.unwritable"));
+    assert_eq!(record.health(), Err(State::AuditUnwritable));
     assert!(bench.release(&record).is_err());
     fs::remove_file(&log).unwrap();
     bench.recovers(&record);
@@ -245,7 +244,7 @@ fn what_is_no_file_is_no_log() {
     bench.sound();
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
-    assert_eq!(bench.open(SMALL, System).health(), Err("audit.unwritable"));
+    assert_eq!(bench.open(SMALL, System).health(), Err(State::AuditUnwritable));
 }
 
 /// Syncs when it is told to.
@@ -302,6 +301,47 @@ fn a_hundred_releases_share_a_sync() {
     let mut found = 0;
     bench.lines(&mut |line| found += usize::from(heads.contains(&line.head())));
     assert_eq!((found, bench.entries("checkpoint").len()), (100, 4));
+}
+
+/// R53, B34: a disk that hangs is a state of health after a while. Whoever came waits on, nobody else is made to wait, and all goes on
+/// when the disk does.
+#[test]
+fn a_disk_that_hangs_is_known() {
+    let bench = Bench::new();
+    let ((syncing, synced), (go, gate)) = (channel(), channel());
+    let (start, passed) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let clock = {
+        let passed = Arc::clone(&passed);
+        Box::new(move || start + Duration::from_millis(passed.load(Ordering::SeqCst)))
+    };
+    let at = |time: Duration| passed.store(u64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    go.send(()).unwrap();
+    let (key, regime) = (Arc::clone(&bench.provider.key), bench.provider.regime());
+    let calls = Box::new(Gate { syncing, go: gate });
+    let record = Record::with(&bench.log(), key, &[1; 32], &regime, SMALL, calls, clock).unwrap();
+    synced.recv().unwrap();
+    at(PATIENCE * 5);
+    assert_eq!((record.health(), record.lag()), (Ok(()), Duration::ZERO), "nothing is being written");
+
+    let first = bench.release(&record).unwrap();
+    synced.recv().unwrap();
+    at(PATIENCE * 6);
+    assert_eq!((record.health(), record.lag()), (Ok(()), PATIENCE));
+    let second = bench.release(&record).unwrap();
+    at(PATIENCE * 6 + Duration::from_millis(1));
+    assert_eq!(record.health(), Err(State::AuditStalled));
+    let refusal = bench.release(&record).err().unwrap();
+    assert_eq!((refusal.code, refusal.cause), (Code::Busy, "audit.stalled"));
+
+    go.send(()).unwrap();
+    bench.runtime.block_on(first.durable()).unwrap();
+    synced.recv().unwrap();
+    assert_eq!((record.health(), record.lag()), (Ok(()), Duration::ZERO), "the second has only begun");
+    go.send(()).unwrap();
+    bench.runtime.block_on(second.durable()).unwrap();
+    go.send(()).unwrap();
+    drop(record);
+    bench.sound();
 }
 
 fn refuse(record: &Record, path: Option<&str>) {

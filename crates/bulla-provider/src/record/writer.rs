@@ -105,7 +105,9 @@ impl Writer {
             if closing {
                 queue.close();
             }
+            queue.writing = Some((shared.clock)());
             self.commit(queue);
+            shared.queue().writing = None;
             if closing {
                 return;
             }
