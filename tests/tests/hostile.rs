@@ -9,9 +9,10 @@ mod support;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
@@ -261,6 +262,43 @@ impl Service {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+
+    fn process(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32).unwrap()
+    }
+
+    /// An address that leads to it. When it is asked for something of TDX it hangs, and so does whatever it is asked since: it takes
+    /// connections, and answers none. Each time that is told.
+    fn hanging(&self) -> (String, Receiver<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = channel();
+        let (service, behind) = (self.process(), self.address.trim_start_matches("http://").to_owned());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (tell, behind, mut stream) = (tell.clone(), behind.clone(), stream.unwrap());
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    if stream.read_exact(&mut byte).is_err() {
+                        break;
+                    }
+                    head.push(byte[0]);
+                }
+                let hangs = head.starts_with(b"GET /tdx/");
+                if hangs {
+                    kill_process(service, Signal::STOP).unwrap();
+                }
+                let mut onwards = TcpStream::connect(behind).unwrap();
+                onwards.write_all(&head).unwrap();
+                if hangs {
+                    tell.send(()).unwrap();
+                }
+                thread::spawn(move || std::io::copy(&mut onwards, &mut stream));
+            }
+        });
+        (address, told)
+    }
 }
 
 impl Drop for Service {
@@ -268,6 +306,31 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// R51, R53, B42: while a fetch hangs, whose collateral is known is judged by it, whoever waits for the fetch.
+#[test]
+fn a_service_of_collateral_that_hangs_holds_up_nobody_whose_platform_is_known() {
+    let site = Site::new();
+    let service = Service::new(&site);
+    let good = quote_frame(&site.good_quote());
+    site.bulla.run("sim root host -o root").ok();
+    let line = format!("attest collateral fetch quote --store kept --root root --pccs {}", service.address);
+    site.bulla.run(&line).ok();
+    site.bulla.run("attest collateral export --store kept --root root -o bundle").ok();
+    // What the bundle has may be old, so that the provider asks for newer as soon as it serves.
+    let (address, hangs) = service.hanging();
+    let settings = format!("{}[collateral]\nbundle = \"bundle\"\npccs = \"{address}\"\n", site::SETTINGS);
+    site.bulla.write("provider.toml", settings);
+    let scene = Scene { provider: site.serve(), site, good };
+    hangs.recv_timeout(support::PATIENCE).unwrap();
+    for _ in 0..20 {
+        scene.serves();
+    }
+    // It goes on, and nobody has noticed.
+    kill_process(service.process(), Signal::CONT).unwrap();
+    scene.serves();
+    scene.ends();
 }
 
 /// R51, B42: nobody asks the service of collateral for a key, so that nobody notices when it is gone; without it from the start
