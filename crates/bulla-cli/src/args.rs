@@ -53,7 +53,7 @@ pub(crate) use provider::{
     Asking, Config, Place, Provider, ProviderStatus, Running, Serve, SettingsFile, Submit,
 };
 pub(crate) use recipient::{Kind, Recipient, RecipientNew, RecipientShare, RecipientShow};
-pub(crate) use request::{Entitled, KeyName, KeyTerms, Request};
+pub(crate) use request::{Entitled, EvidenceChoice, KeyName, KeyTerms, Request, SuiteChoice};
 #[cfg(feature = "sim")]
 pub(crate) use sim::{Demo, GuiseKind, GuiseOptions, Sim, SimMount, SimRun, Step};
 pub(crate) use successor::{

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bulla_attest::{Claims, Platform};
-use bulla_crypto::SecretBytes;
+use bulla_crypto::{Kem, SecretBytes};
+use bulla_protocol::v1;
+use bulla_tee::tdx::TdReport;
 use bulla_tee::{EvidenceKind, Identity, ReportData, TdxIdentity, Tee};
 use rustls::ClientConfig;
+use zerocopy::FromBytes;
 
 use crate::address::Address;
 use crate::connection::Road;
@@ -52,7 +55,22 @@ pub(crate) struct Core {
     pub(crate) pin: Pin,
     pub(crate) judge: Judge,
     pub(crate) timeout: Duration,
+    pub(crate) kem: Kem,
+    evidence: GuestEvidence,
     pub(crate) tls: Arc<ClientConfig>,
+}
+
+/// What a guest shows of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GuestEvidence {
+    /// A quote, or a local report where nothing gives a quote.
+    #[default]
+    Any,
+    /// A quote. This client judges it before anybody else sees it, so that its own policy holds for its own machine too.
+    Quote,
+    /// A local report: no quote, and nobody's service but the processor's. Only an enclave on this machine can tell that it is
+    /// genuine; the pinned provider does, and signs its answer over the report.
+    Report,
 }
 
 impl Client {
@@ -65,7 +83,8 @@ impl Client {
     /// [`Error::Address`].
     pub fn new(guest: Arc<dyn Tee>, address: &str, pin: Pin, judge: Judge) -> Result<Self, Error> {
         let (address, tls) = (Address::parse(address)?, tls::config());
-        let core = Arc::new(Core { guest, address, pin, judge, timeout: TIMEOUT, tls });
+        let (kem, evidence) = (Kem::XWing, GuestEvidence::Any);
+        let core = Arc::new(Core { guest, address, pin, judge, timeout: TIMEOUT, kem, evidence, tls });
         Ok(Self { core, wait: Box::new(std::thread::sleep), kept: Kept::none() })
     }
 
@@ -74,9 +93,31 @@ impl Client {
     /// # Panics
     /// If the client is in use already.
     #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        let core = Arc::get_mut(&mut self.core).expect("nobody shares a client that is being made");
-        core.timeout = timeout;
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        self.with(|core| core.timeout = timeout)
+    }
+
+    /// Has keys encrypted to a key of this mechanism in orders; without this, X-Wing. [`Kem::X25519`] falls to quantum computers, and
+    /// providers refuse it unless their policy allows it. Sessions are always hybrid.
+    ///
+    /// # Panics
+    /// As [`with_timeout`](Self::with_timeout).
+    #[must_use]
+    pub fn with_kem(self, kem: Kem) -> Self {
+        self.with(|core| core.kem = kem)
+    }
+
+    /// Shows this evidence of the guest; without this, [`GuestEvidence::Any`].
+    ///
+    /// # Panics
+    /// As [`with_timeout`](Self::with_timeout).
+    #[must_use]
+    pub fn with_evidence(self, evidence: GuestEvidence) -> Self {
+        self.with(|core| core.evidence = evidence)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Core)) -> Self {
+        change(Arc::get_mut(&mut self.core).expect("nobody shares a client that is being made"));
         self
     }
 
@@ -130,8 +171,35 @@ impl Client {
 }
 
 impl Core {
-    /// This guest's quote over `data`, after it was checked: the host makes quotes, and could return any other.
-    pub(crate) fn own_quote(&self, data: &ReportData) -> Result<OwnQuote, Error> {
+    /// This guest's evidence over `data`.
+    pub(crate) fn own_evidence(&self, data: &ReportData) -> Result<OwnEvidence, Error> {
+        match self.evidence {
+            GuestEvidence::Quote => self.own_quote(data),
+            GuestEvidence::Report => self.own_report(data),
+            GuestEvidence::Any => match self.own_quote(data) {
+                Err(Error::Machine(
+                    bulla_tee::Error::Unavailable { .. } | bulla_tee::Error::Device { .. },
+                )) => self.own_report(data),
+                shown => shown,
+            },
+        }
+    }
+
+    /// This guest's report, which comes from the module in the processor and not from the host. Of which machine the provider
+    /// is shows when it answers: it is pinned, and recognises no report but of its own (R35).
+    fn own_report(&self, data: &ReportData) -> Result<OwnEvidence, Error> {
+        let bytes = self.guest.attest(data, EvidenceKind::TdReport)?.bytes().to_vec();
+        let identity = self.guest.identity()?;
+        let report = TdReport::read_from_bytes(&bytes).map_err(|_| Error::ForeignEvidence)?;
+        let guest = tdx(identity)?;
+        if report.report_mac.report_data != *data.as_bytes() || TdxIdentity::from(&report) != *guest {
+            return Err(Error::ForeignEvidence);
+        }
+        Ok(OwnEvidence { kind: v1::EvidenceKind::TdxReport, bytes, guest, platform: None })
+    }
+
+    /// This guest's quote, after it was checked: the host makes quotes, and could return any other.
+    fn own_quote(&self, data: &ReportData) -> Result<OwnEvidence, Error> {
         let quote = self.guest.attest(data, EvidenceKind::Quote)?.bytes().to_vec();
         let claims = self.judge.claims(&quote).map_err(Error::OwnEvidence)?;
         claims.require_report_data(data.as_bytes()).map_err(Error::OwnEvidence)?;
@@ -139,7 +207,8 @@ impl Core {
         if identity != self.guest.identity()? {
             return Err(Error::ForeignEvidence);
         }
-        Ok(OwnQuote { quote, guest: tdx(identity)?, platform })
+        let kind = v1::EvidenceKind::TdxQuote;
+        Ok(OwnEvidence { kind, bytes: quote, guest: tdx(identity)?, platform: Some(platform) })
     }
 
     /// A failure of the connection, as a reason.
@@ -165,11 +234,13 @@ pub(crate) struct Grant {
     pub(crate) left: Option<Left>,
 }
 
-/// A quote about this guest.
-pub(crate) struct OwnQuote {
-    pub(crate) quote: Vec<u8>,
+/// Evidence of this guest.
+pub(crate) struct OwnEvidence {
+    pub(crate) kind: v1::EvidenceKind,
+    pub(crate) bytes: Vec<u8>,
     pub(crate) guest: Box<TdxIdentity>,
-    pub(crate) platform: Platform,
+    /// Of a quote: the machine that it names.
+    pub(crate) platform: Option<Platform>,
 }
 
 pub(crate) fn tdx(identity: Identity) -> Result<Box<TdxIdentity>, bulla_tee::Error> {

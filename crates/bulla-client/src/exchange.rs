@@ -17,6 +17,7 @@ use bulla_protocol::v1::{
 };
 use bulla_tee::{Identity, ReportData};
 
+use crate::client::OwnEvidence;
 use crate::judge::require;
 use crate::{Clause, Error, Judge, Keys, Pin, Wanted};
 
@@ -27,7 +28,7 @@ pub(crate) struct Provider {
     pub(crate) current_root: [u8; 16],
     /// MRENCLAVE.
     pub(crate) measurement: [u8; 32],
-    platform: Platform,
+    pub(crate) platform: Platform,
 }
 
 impl Provider {
@@ -51,8 +52,10 @@ impl Provider {
         Ok(Self { statement, current_root, measurement: enclave.mrenclave, platform: claims.platform })
     }
 
-    /// R36: what the host says of the machine, the QE ID in a quote's header included, decides nothing.
-    pub(crate) fn require_machine(&self, own: &Platform) -> Result<(), Error> {
+    /// R36: what the host says of the machine, the QE ID in a quote's header included, decides nothing. A report names none: the
+    /// provider's processor judges it.
+    pub(crate) fn require_machine(&self, own: &OwnEvidence) -> Result<(), Error> {
+        let Some(own) = &own.platform else { return Ok(()) };
         own.require_same_machine(&self.platform).map_err(Error::OtherMachine)
     }
 }
@@ -69,15 +72,19 @@ pub(crate) struct Draft {
 impl Draft {
     /// Takes a challenge that was never used, and a fresh one-time key.
     pub(crate) fn new(
+        kem: Kem,
         wanted: &Wanted,
         provider: &Arc<Provider>,
         challenge: Challenge,
     ) -> Result<Self, Error> {
         // Entropy is the one thing that making a key can lack.
-        let key = HpkePrivateKey::generate(Kem::XWing).map_err(|_| Error::Entropy(EntropyFailure))?;
+        let key = HpkePrivateKey::generate(kem).map_err(|_| Error::Entropy(EntropyFailure))?;
         let request = Request {
             version: v1::VERSION,
-            suite: v1::SUITE_XWING,
+            suite: match kem {
+                Kem::X25519 => v1::SUITE_X25519,
+                Kem::XWing => v1::SUITE_XWING,
+            },
             binding: wanted.binding.clone(),
             root_id: wanted.root_id.unwrap_or(provider.current_root),
             provider_key: provider.statement.signing_key,
@@ -101,9 +108,9 @@ impl Draft {
         self.request.report_data()
     }
 
-    pub(crate) fn with_evidence(self, evidence: Vec<u8>) -> Pending {
+    pub(crate) fn with_evidence(self, kind: EvidenceKind, evidence: Vec<u8>) -> Pending {
         let Self { provider, key, request, manifest, event_log } = self;
-        let order = Order { request, kind: EvidenceKind::TdxQuote, evidence, manifest, event_log };
+        let order = Order { request, kind, evidence, manifest, event_log };
         let transcript = order.transcript();
         Pending { provider, key, order, transcript }
     }

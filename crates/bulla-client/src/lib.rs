@@ -10,7 +10,9 @@
 //! 3. A fresh one-time key, the provider's challenge and every selector are in the report data of this guest's own quote.
 //!    It verifies the same way and is about this guest, because the provider derives from what that quote says: a host
 //!    that exchanged it for another guest's would hand this guest a key which the other one can have as well.
-//! 4. Both quotes are from one machine, by what two verified PCK certificates say (R36). Only then is the order sent.
+//! 4. Both quotes are from one machine, by what two verified PCK certificates say (R36). Only then is the order sent. Where there is
+//!    no quote but a local report ([`GuestEvidence`]), its data and registers are compared, and the provider's answer shows the rest:
+//!    the pinned enclave answers only to a report that its own processor recognises (R35).
 //! 5. The answer is signed by the key in the statement over the request, the evidence and the ciphertext (R39), opens under
 //!    the one-time key and the request (R41), and has the length that was asked for.
 //!
@@ -74,7 +76,7 @@ mod wanted;
 
 #[cfg(feature = "async")]
 pub use asynchronous::{AsyncClient, AsyncSession};
-pub use client::Client;
+pub use client::{Client, GuestEvidence};
 pub use error::{Clause, Error};
 pub use judge::{Judge, Pin, PinnedEnclave};
 pub use session::Session;

@@ -7,7 +7,7 @@ use bulla_crypto::SecretBytes;
 use bulla_protocol::Code;
 use bulla_protocol::v1::Challenge;
 
-use crate::client::{Core, Grant, OwnQuote};
+use crate::client::{Core, Grant, OwnEvidence};
 use crate::exchange::{Draft, Pending, Provider};
 use crate::http::{Ask, Reply};
 use crate::tls::Channel;
@@ -47,7 +47,7 @@ enum State {
     /// To be judged, and a challenge for the order after it, if there is one.
     Statement(SecretBytes, Option<Challenge>),
     Drafted(Box<Draft>),
-    Sent(Box<Pending>, OwnQuote),
+    Sent(Box<Pending>, OwnEvidence),
 }
 
 impl OrderWalk {
@@ -62,16 +62,16 @@ impl OrderWalk {
         let provider = Arc::new(Provider::judge(body.expose(), &self.core.judge, &self.core.pin)?);
         self.provider = Some((Arc::clone(&provider), body));
         match challenge {
-            Some(challenge) => self.order(Draft::new(&self.wanted, &provider, challenge)?),
+            Some(challenge) => self.order(Draft::new(self.core.kem, &self.wanted, &provider, challenge)?),
             None => Ok(Step::Ask(Ask::get("/v1/challenge"))),
         }
     }
 
     /// Makes the evidence, and sends the order.
     fn order(&mut self, draft: Draft) -> Result<Step<Grant>, Error> {
-        let mut own = self.core.own_quote(&draft.report_data())?;
-        draft.provider().require_machine(&own.platform)?;
-        let pending = draft.with_evidence(std::mem::take(&mut own.quote));
+        let mut own = self.core.own_evidence(&draft.report_data())?;
+        draft.provider().require_machine(&own)?;
+        let pending = draft.with_evidence(own.kind, std::mem::take(&mut own.bytes));
         let ask = Ask::post("/v1/keys", pending.body()).on_the_same_connection();
         self.state = State::Sent(Box::new(pending), own);
         Ok(Step::Ask(ask))
@@ -117,7 +117,8 @@ impl Walk for OrderWalk {
             (_, Some((provider, _))) => {
                 let challenge = serde_json::from_slice(body.expose());
                 let challenge = challenge.map_err(|_| Error::Malformed("a challenge"))?;
-                self.state = State::Drafted(Box::new(Draft::new(&self.wanted, provider, challenge)?));
+                self.state =
+                    State::Drafted(Box::new(Draft::new(self.core.kem, &self.wanted, provider, challenge)?));
                 Ok(Step::Block)
             }
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bulla_crypto::{SecretBytes, VerifyingKey};
 use bulla_protocol::Code;
-use bulla_protocol::v1::{EvidenceKind, SessionAnswer, SessionKeys, SessionOrder, SessionRequest, VERSION};
+use bulla_protocol::v1::{SessionAnswer, SessionKeys, SessionOrder, SessionRequest, VERSION};
 use bulla_tee::Identity;
 
-use crate::client::{Core, OwnQuote};
+use crate::client::{Core, OwnEvidence};
 use crate::connection::Road;
 use crate::exchange::{Provider, split};
 use crate::http::{Ask, Reply};
@@ -79,7 +79,7 @@ enum State {
 struct Opening {
     provider: Arc<Provider>,
     channel: Channel,
-    own: OwnQuote,
+    own: OwnEvidence,
 }
 
 impl SessionWalk {
@@ -106,7 +106,7 @@ impl SessionWalk {
         let Opening { provider, channel, own } = opening;
         let answer: SessionAnswer =
             serde_json::from_slice(body).map_err(|_| Error::Malformed("an answer to a session"))?;
-        let signed = answer.signed(&channel.client, &channel.server, &own.quote, &provider.statement);
+        let signed = answer.signed(&channel.client, &channel.server, &own.bytes, &provider.statement);
         VerifyingKey::from_bytes(provider.statement.signing_key)
             .verify(&signed, &answer.signature)
             .map_err(|_| Error::BadAnswer("the provider did not sign it for this connection"))?;
@@ -118,7 +118,8 @@ impl SessionWalk {
         if claims.report_data != *channel.server.as_bytes() {
             return Err(Error::OtherConnection);
         }
-        own.platform.require_same_machine(&claims.platform).map_err(Error::OtherMachine)
+        let own = own.platform.as_ref();
+        own.unwrap_or(&provider.platform).require_same_machine(&claims.platform).map_err(Error::OtherMachine)
     }
 }
 
@@ -165,13 +166,9 @@ impl Walk for SessionWalk {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Statement(body, channel) => {
                 let provider = Arc::new(Provider::judge(body.expose(), &self.core.judge, &self.core.pin)?);
-                let own = self.core.own_quote(&channel.client)?;
-                provider.require_machine(&own.platform)?;
-                let order = SessionOrder {
-                    version: VERSION,
-                    kind: EvidenceKind::TdxQuote,
-                    evidence: own.quote.clone(),
-                };
+                let own = self.core.own_evidence(&channel.client)?;
+                provider.require_machine(&own)?;
+                let order = SessionOrder { version: VERSION, kind: own.kind, evidence: own.bytes.clone() };
                 self.state = State::Opening(Box::new(Opening { provider, channel, own }));
                 Ok(Step::Ask(Ask::post("/v1/session", json(&order)).on_the_same_connection()))
             }

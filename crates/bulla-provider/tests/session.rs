@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bulla_attest::{Policy, TlsSide, TrustAnchor};
-use bulla_client::{AsyncClient, Client, Error, Judge, Pin, PinnedEnclave, Wanted};
+use bulla_client::{AsyncClient, Client, Error, GuestEvidence, Judge, Pin, PinnedEnclave, Wanted};
 use bulla_crypto::Secret;
 use bulla_protocol::Code;
 use bulla_protocol::v1::{
@@ -26,16 +26,21 @@ use support::tls::{config, connect_tls};
 use support::{Http, Running, Site, Source, enclave_identity, now, v1_key};
 
 fn client_at(site: &Site, running: &Running, address: &str) -> Client {
+    let guest = site.machine().guest(TdDescription::default_guest()).unwrap();
+    Client::new(Arc::new(guest), address, pin(running), judge(site)).unwrap()
+}
+
+fn judge(site: &Site) -> Judge {
     let anchor = TrustAnchor::from_der(&site.machine().root_der()).unwrap();
-    let judge =
-        Judge::new(anchor, Arc::new(Source(site.machine_dir())), Policy::strict().allow_simulated(), now);
-    let pin = Pin {
+    Judge::new(anchor, Arc::new(Source(site.machine_dir())), Policy::strict().allow_simulated(), now)
+}
+
+fn pin(running: &Running) -> Pin {
+    Pin {
         enclave: PinnedEnclave::Measurement(enclave_identity().mrenclave),
         authority: running.identity.authority,
         root_id: Some(running.identity.root_id),
-    };
-    let guest = site.machine().guest(TdDescription::default_guest()).unwrap();
-    Client::new(Arc::new(guest), address, pin, judge).unwrap()
+    }
 }
 
 fn client(site: &Site, running: &Running) -> Client {
@@ -233,6 +238,27 @@ fn ok(value: &impl serde::Serialize) -> Vec<u8> {
     let body = serde_json::to_vec(value).unwrap();
     let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.as_bytes(), &body].concat()
+}
+
+/// R35, R36: a local report gets what a quote gets, in an order and in a session; and nothing on another machine, since no provider
+/// recognises a report that its own processor has not made.
+#[test]
+fn r35_a_client_without_a_quote_shows_a_local_report() {
+    let site = Site::new();
+    let running = site.start();
+    let by_quote = client(&site, &running).keys(&disk()).unwrap().into_first();
+    let by_report = client(&site, &running).with_evidence(GuestEvidence::Report);
+    assert!(by_report.keys(&disk()).unwrap().into_first().ct_eq(&by_quote));
+    assert!(by_report.session().unwrap().keys(&disk()).unwrap().into_first().ct_eq(&by_quote));
+
+    let elsewhere = Site::new().machine().guest(TdDescription::default_guest()).unwrap();
+    let judge = judge(&site);
+    let moved = Client::new(Arc::new(elsewhere), &format!("https://{}", running.https), pin(&running), judge);
+    let moved = moved.unwrap().with_evidence(GuestEvidence::Report);
+    let errors = [moved.keys(&disk()).err(), moved.session().unwrap().keys(&disk()).err()];
+    for error in errors {
+        assert!(matches!(error, Some(Error::Refused(Code::WrongPlatform))), "{error:?}");
+    }
 }
 
 /// The two-connection relay: everything is genuine, and the provider refuses the guest's evidence, which is for the other

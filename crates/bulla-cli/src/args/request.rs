@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use bulla_protocol::v1::{Algorithm, Selector};
 use bulla_tee::GuestBinding;
-use clap::{Args as Group, ValueHint};
+use clap::{Args as Group, ValueEnum, ValueHint};
 use serde_json::Value;
 
 use super::OptionalPin;
@@ -52,6 +52,9 @@ pub(crate) struct Request {
     #[arg(long)]
     pub(crate) session: bool,
 
+    #[command(flatten)]
+    pub(crate) shown: Shown,
+
     /// Write the key, raw, to this file (mode 0600) instead of standard output; one for each key, in their order
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "fd")]
     pub(crate) output: Vec<PathBuf>,
@@ -59,6 +62,38 @@ pub(crate) struct Request {
     /// Write the key, raw, to this open descriptor instead; one for each key, in their order
     #[arg(long, value_name = "N")]
     pub(crate) fd: Vec<u32>,
+}
+
+/// What the provider is shown, and how its answer is encrypted.
+#[derive(Clone, Copy, Debug, Group)]
+pub(crate) struct Shown {
+    /// What to show of this guest
+    #[arg(long, value_enum, default_value_t = EvidenceChoice::Any)]
+    pub(crate) evidence: EvidenceChoice,
+
+    /// What the keys are encrypted to on their way
+    #[arg(long, value_enum, default_value_t = SuiteChoice::XWing, conflicts_with = "session")]
+    pub(crate) suite: SuiteChoice,
+}
+
+/// The evidence of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvidenceChoice {
+    /// A quote, or a local report where nothing gives a quote
+    Any,
+    /// A quote, which is judged here first
+    Quote,
+    /// A local report, which only an enclave on this machine can judge, as the provider is
+    Report,
+}
+
+/// The suites of protocol v1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SuiteChoice {
+    /// Suite 2: ML-KEM-768 and X25519, safe while either is
+    XWing,
+    /// Suite 1: X25519 alone, which falls to quantum computers; where the provider's policy allows it
+    X25519,
 }
 
 /// To what keys are bound, and from where they come.

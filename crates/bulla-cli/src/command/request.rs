@@ -4,12 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bulla_client::{Client, Judge, Pin, PinnedEnclave, Wanted};
-use bulla_crypto::SecretBytes;
+use bulla_client::{Client, GuestEvidence, Judge, Pin, PinnedEnclave, Wanted};
+use bulla_crypto::{Kem, SecretBytes};
 use bulla_protocol::Signed;
 use bulla_protocol::v1::Selector;
 
-use crate::args::{Entitled, Exec, KeyTerms, OptionalPin, Request};
+use crate::args::{Entitled, EvidenceChoice, Exec, KeyTerms, OptionalPin, Request, SuiteChoice};
 use crate::failure::Failure;
 use crate::machine::{self, Machine};
 use crate::{files, say};
@@ -29,6 +29,7 @@ pub(crate) fn run(machine: Option<&str>, options: &Request) -> Result<(), Failur
     let outputs = outputs(options, selectors.len())?;
     let wanted = wanted(selectors, &options.asked, &options.entitled)?;
     let client = client(machine::open(machine)?, &options.provider, &options.pin)?;
+    let client = client.with_evidence(evidence(options.shown.evidence)).with_kem(kem(options.shown.suite));
     let keys = if options.session { client.session()?.keys(&wanted) } else { client.keys(&wanted) }?;
     let (root, bytes) =
         (hex::encode(keys.root_id), keys.keys.iter().map(|key| key.expose().len()).sum::<usize>());
@@ -48,6 +49,21 @@ pub(crate) fn for_command(machine: Option<&str>, options: &Exec) -> Result<Vec<S
     let wanted = wanted(selectors, &options.asked, &options.guest.entitled)?;
     let client = client(machine::open(machine)?, provider, &options.guest.pin)?;
     Ok(client.keys(&wanted)?.keys)
+}
+
+const fn evidence(choice: EvidenceChoice) -> GuestEvidence {
+    match choice {
+        EvidenceChoice::Any => GuestEvidence::Any,
+        EvidenceChoice::Quote => GuestEvidence::Quote,
+        EvidenceChoice::Report => GuestEvidence::Report,
+    }
+}
+
+const fn kem(choice: SuiteChoice) -> Kem {
+    match choice {
+        SuiteChoice::XWing => Kem::XWing,
+        SuiteChoice::X25519 => Kem::X25519,
+    }
 }
 
 /// A client of the provider at `address`, for the guest that the machine is.

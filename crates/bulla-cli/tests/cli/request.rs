@@ -54,6 +54,23 @@ fn every_carrier_leads_to_the_same_key() {
     assert!(!bulla.path("key").exists());
 }
 
+/// What is shown of the guest changes no key, and neither does the way that it travels.
+#[test]
+fn evidence_and_suite_are_chosen() {
+    let (bulla, provider) = site();
+    let request = format!("{GUEST} request {} --path p --purpose p", provider.options());
+    let key = bulla.run(&request).ok();
+    for options in ["--evidence any", "--evidence quote", "--evidence report", "--suite x-wing"] {
+        assert_eq!(bulla.run(&format!("{request} {options}")).ok(), key, "{options}");
+    }
+    let session =
+        format!("{GUEST} request {} --session --evidence report --path p --purpose p", https(&provider));
+    assert_eq!(bulla.run(&session).ok(), key);
+    bulla.run(&format!("{request} --suite x25519")).fails(10, &["[policy-denied]"]);
+    bulla.run(&format!("{session} --suite x25519")).fails(2, &["--session"]);
+    bulla.run(&format!("{request} --evidence none")).fails(2, &["report"]);
+}
+
 #[test]
 fn what_names_a_key_selects_it() {
     let (bulla, provider) = site();

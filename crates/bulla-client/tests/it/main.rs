@@ -10,6 +10,7 @@ mod provider;
 mod request;
 mod server;
 mod session;
+mod shown;
 mod tee;
 mod trust;
 mod world;
