@@ -177,13 +177,16 @@ impl Cpu {
     pub(crate) fn everifyreport2(&self, report: &ReportMac) -> Result<(), Refusal> {
         let known = matches!(report.report_type, [REPORT_TYPE_TDX, 0, 0 | 1, 0]);
         let reserved = report.reserved1 != [0; 12] || report.reserved2 != [0; 32];
-        if known
-            && !reserved
-            && hmac_verify(self.tdx_report_key.expose(), &[mac_covered(report)], &report.mac)
-        {
-            return Ok(());
+        if !known || reserved {
+            return Err(Refusal::Status(status::INVALID_REPORTMACSTRUCT));
         }
-        Err(Refusal::Status(status::INVALID_REPORTMACSTRUCT))
+        if !reaches(&self.cpusvn, &report.cpusvn) {
+            return Err(Refusal::Status(status::INVALID_CPUSVN));
+        }
+        if !hmac_verify(self.tdx_report_key.expose(), &[mac_covered(report)], &report.mac) {
+            return Err(Refusal::Status(status::INVALID_REPORTMACSTRUCT));
+        }
+        Ok(())
     }
 
     /// TDG.MR.REPORT: the report of a guest, of version 0 as it has no service TD.

@@ -4,7 +4,7 @@ use bulla_crypto::{RandomSource, Secret};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
-use super::enclu::Status;
+use super::enclu::{self, Status};
 use super::foreign::{self, ForeignKeys};
 use super::leaves::{Instruction, Leaves, NoKey};
 use super::own;
@@ -64,7 +64,10 @@ impl Enclave {
         random: Box<dyn RandomSource>,
         quotes: Option<Box<dyn QuoteSource>>,
     ) -> Self {
-        Self { processor, leaves: Box::new(Instruction), keys: Keys::Recorded(random), quotes }
+        // A simulated processor has it, whatever the one below says.
+        let verifies_reports = processor == Processor::Simulated || enclu::has_everifyreport2();
+        let leaves = Box::new(Instruction { verifies_reports });
+        Self { processor, leaves, keys: Keys::Recorded(random), quotes }
     }
 
     /// The enclave that this process runs in, in Gramine, where it cannot execute `ENCLU` itself: by the pseudo-files alone,
@@ -230,13 +233,14 @@ impl ForeignKeys for Enclave {
 impl LocalVerifier for Enclave {
     fn verify_report(&self, report: &ReportMac) -> Result<(), Error> {
         self.sgx_identity()?;
+        if !self.leaves.verifies_reports() {
+            let what = "check TDX reports (EVERIFYREPORT2)";
+            return Err(Error::Unsupported { machine: "this processor", what });
+        }
         match self.leaves.everifyreport2(report) {
             Ok(()) => Ok(()),
-            Err(Status::INVALID_REPORTMACSTRUCT) => Err(Error::BadReport),
-            Err(Status::INVALID_LEAF) => Err(Error::Unsupported {
-                machine: "this processor",
-                what: "check TDX reports (EVERIFYREPORT2)",
-            }),
+            // Another machine's may have a CPUSVN that this one has not reached.
+            Err(Status::INVALID_REPORTMACSTRUCT | Status::INVALID_CPUSVN) => Err(Error::BadReport),
             Err(Status(status)) => Err(Error::Instruction { leaf: "EVERIFYREPORT2", status }),
         }
     }
@@ -244,14 +248,91 @@ impl LocalVerifier for Enclave {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bulla_crypto::SystemRandom;
 
-    /// R13.
+    use super::*;
+    use crate::samples;
+
+    /// What EGETKEY and EVERIFYREPORT2 answer to everything: this key, or this status.
+    struct Answers(Result<[u8; 16], u32>);
+
+    impl Leaves for Answers {
+        fn ereport(&self, _: &Targetinfo, _: &[u8; 64]) -> Result<Report, Error> {
+            let mut report = Report::new_zeroed();
+            let (own, body) = (samples::enclave(), &mut report.body);
+            (body.mrenclave, body.mrsigner, body.cpusvn) = (own.mrenclave, own.mrsigner, own.cpusvn);
+            body.attributes = own.attributes;
+            Ok(report)
+        }
+
+        fn egetkey(&self, _: &Keyrequest, key: &mut [u8; 16]) -> Result<(), NoKey> {
+            *key = self.0.map_err(|status| NoKey::Status(Status(status)))?;
+            Ok(())
+        }
+
+        fn verifies_reports(&self) -> bool {
+            self.0 != Ok([0; 16])
+        }
+
+        fn everifyreport2(&self, _: &ReportMac) -> Result<(), Status> {
+            self.0.map(|_| ()).map_err(Status)
+        }
+    }
+
+    fn enclave(answer: Result<[u8; 16], u32>) -> Enclave {
+        let keys = Keys::Recorded(Box::new(SystemRandom));
+        Enclave { processor: Processor::Real, leaves: Box::new(Answers(answer)), keys, quotes: None }
+    }
+
+    /// Every way to a key.
+    fn refusals(enclave: &Enclave) -> [Error; 3] {
+        let (request, _) = enclave_with_keys().bind(&Policy::measurement()).unwrap();
+        let KeyRequest::Sgx(of_sgx) = &request else { panic!("{request:?}") };
+        [
+            enclave.bind(&Policy::measurement()).err().unwrap(),
+            enclave.derive(&request).err().unwrap(),
+            enclave.foreign_key(&of_sgx.keyrequest()).err().unwrap(),
+        ]
+    }
+
+    fn enclave_with_keys() -> Enclave {
+        enclave(Ok([1; 16]))
+    }
+
+    /// R13, by whichever way there are keys.
     #[test]
     fn an_all_zero_key_is_refused() {
-        assert!(matches!(not_zero(Secret::new([0; 16])), Err(Error::Zero("sealing key"))));
-        let mut one = [0; 16];
-        one[15] = 1;
-        assert!(not_zero(Secret::new(one)).is_ok());
+        for error in refusals(&enclave(Ok([0; 16]))) {
+            assert!(matches!(error, Error::Zero("sealing key")), "{error}");
+        }
+    }
+
+    /// R5, R53: what the processor refuses has its name.
+    #[test]
+    fn every_status_has_its_name() {
+        for (status, said) in [(32, "CPUSVN"), (64, "ISVSVN"), (2, "EGETKEY failed with status 2")] {
+            for error in refusals(&enclave(Err(status))) {
+                let code = if status == 2 { "machine.instruction" } else { "machine.tcb_too_old" };
+                assert!(error.code() == code && error.to_string().contains(said), "{status}: {error}");
+            }
+        }
+    }
+
+    /// R35. A processor without EVERIFYREPORT2 is not asked for it, which would end the process.
+    #[test]
+    fn reports_are_checked_where_the_processor_can() {
+        let report = ReportMac::new_zeroed();
+        let verified = |answer| enclave(answer).verify_report(&report).map_err(|error| error.code());
+        assert_eq!(verified(Ok([1; 16])), Ok(()));
+        for (answer, code) in [
+            (Err(28), Error::BadReport.code()),
+            (Err(32), Error::BadReport.code()),
+            (Err(1), "machine.instruction"),
+            (Ok([0; 16]), "machine.unsupported"),
+        ] {
+            assert_eq!(verified(answer), Err(code), "{answer:?}");
+        }
+        assert!(enclave_with_keys().local_verifier().is_some());
+        assert!(enclave(Ok([0; 16])).local_verifier().is_none());
     }
 }

@@ -5,6 +5,8 @@
 #![allow(unsafe_code, reason = "one instruction")]
 
 use core::arch::asm;
+#[cfg(not(target_env = "sgx"))]
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 
 use super::arch::{Keyrequest, Report, ReportMac, Targetinfo};
 
@@ -65,6 +67,21 @@ pub(crate) fn ereport(target: &Targetinfo, report_data: &[u8; 64]) -> Report {
         );
     }
     zerocopy::transmute!(out.0)
+}
+
+/// Whether the processor has EVERIFYREPORT2 (CPUID, leaf 0x12, subleaf 0, EAX bit 7). One without it ends the process.
+///
+/// In Gramine the host answers, which can stop the process anyway.
+#[cfg(not(target_env = "sgx"))]
+pub(crate) fn has_everifyreport2() -> bool {
+    const SGX: u32 = 0x12;
+    __cpuid(0).eax >= SGX && __cpuid_count(SGX, 0).eax & 1 << 7 != 0
+}
+
+/// CPUID ends an enclave that has nobody to answer it.
+#[cfg(target_env = "sgx")]
+pub(crate) fn has_everifyreport2() -> bool {
+    false
 }
 
 /// ENCLU[EVERIFYREPORT2]: whether the MAC of `report` was made by this processor.

@@ -27,7 +27,10 @@ pub(crate) trait Leaves: Send + Sync {
 }
 
 /// The instruction itself.
-pub(crate) struct Instruction;
+pub(crate) struct Instruction {
+    /// Whether it has EVERIFYREPORT2.
+    pub(crate) verifies_reports: bool,
+}
 
 impl Leaves for Instruction {
     fn ereport(&self, target: &Targetinfo, report_data: &[u8; 64]) -> Result<Report, Error> {
@@ -39,7 +42,7 @@ impl Leaves for Instruction {
     }
 
     fn verifies_reports(&self) -> bool {
-        true
+        self.verifies_reports
     }
 
     fn everifyreport2(&self, report: &ReportMac) -> Result<(), Status> {
