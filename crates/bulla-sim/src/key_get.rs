@@ -18,6 +18,8 @@ pub enum SealingKeys {
     NoPlatform,
     /// Neither host nor kernel have switched them on for this guest.
     NotEnabled,
+    /// The platform has none of the smallest size.
+    NoSize,
     /// As in the module's published source: 128 bits.
     AsInSource,
     /// As in revision 0.7 of the specification: 256 bits.
@@ -60,6 +62,7 @@ impl Cpu {
         let specified = match how {
             SealingKeys::NoCommand | SealingKeys::NoPlatform => return Err(status::OPERAND_INVALID),
             SealingKeys::NotEnabled => return Err(status::NOT_SUPPORTED),
+            SealingKeys::NoSize => return Err(status::OPERAND_INVALID | OPERAND_KEYSIZE),
             SealingKeys::AsInSource => false,
             SealingKeys::AsSpecified => true,
         };

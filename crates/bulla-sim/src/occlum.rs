@@ -49,6 +49,11 @@ impl OcclumDevice {
         lock(&self.state).quotes.fault(fault);
     }
 
+    /// From now on it says that quotes have this size.
+    pub fn say_size(&self, size: u32) {
+        lock(&self.state).size = Some(size);
+    }
+
     /// From now on it is a version before 0.29.4, which gives no keys.
     pub fn take_keys_away(&self) {
         lock(&self.state).keys = false;
@@ -60,6 +65,7 @@ struct State {
     enclave: EnclaveIdentity,
     quotes: FaultyQuotes,
     keys: bool,
+    size: Option<u32>,
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
@@ -79,7 +85,7 @@ impl Device {
     ) -> Self {
         let mut quotes = FaultyQuotes::new(cpu.clone(), quoting, enclave.clone());
         faults.into_iter().for_each(|fault| quotes.fault(fault));
-        Self(Arc::new(Mutex::new(State { cpu, enclave, quotes, keys: true })))
+        Self(Arc::new(Mutex::new(State { cpu, enclave, quotes, keys: true, size: None })))
     }
 }
 
@@ -130,7 +136,9 @@ impl State {
                 let report = Report::read_from_bytes(argument).ok()?;
                 self.cpu.is_report_for(&self.enclave, &report).then_some(())
             }
-            GET_DCAP_QUOTE_SIZE => put(argument, &(self.quotes.size()? as u32).to_le_bytes()),
+            GET_DCAP_QUOTE_SIZE => {
+                put(argument, &self.size.unwrap_or(self.quotes.size()? as u32).to_le_bytes())
+            }
             GEN_DCAP_QUOTE => {
                 let (size_at, quote_at) = (not_null(pointer(1)?)?, not_null(pointer(2)?)?);
                 let mut data = memory.read(not_null(pointer(0)?)?).ok()?;

@@ -84,12 +84,8 @@ impl Tsm {
         for _ in 0..TRIES {
             let before = request.generation()?;
             request.write("inblob", data)?;
-            let expected = before.wrapping_add(1);
-            if request.generation()? != expected {
-                continue;
-            }
             let report = read(&request)?;
-            if request.generation()? == expected {
+            if request.generation()? == before.wrapping_add(1) {
                 return Ok(report);
             }
         }

@@ -54,6 +54,21 @@ fn faults_are_named_and_pass() {
     }
 }
 
+/// R31: its size is judged before there is memory for it.
+#[test]
+fn no_quote_is_larger_than_quotes_are() {
+    let (_folder, device, enclave) = bench();
+    let data = RoleHash::new(Role::ProviderKey, &[("nonce", &[1; 32])]);
+    let quoted = |size| {
+        device.say_size(size);
+        enclave.attest(&data, EvidenceKind::Quote).map_err(|error| error.code())
+    };
+    for size in [0, (64 << 10) + 1, u32::MAX] {
+        assert_eq!(quoted(size).unwrap_err(), "evidence.self", "{size}");
+    }
+    quoted(64 << 10).unwrap();
+}
+
 /// An Occlum that gives no keys at all is not taken for older microcode.
 #[test]
 fn an_occlum_without_keys_is_named() {

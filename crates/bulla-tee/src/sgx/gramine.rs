@@ -185,4 +185,20 @@ mod tests {
         assert!(report(&Targetinfo::new_zeroed()).err().unwrap().to_string().contains("432 bytes"));
         assert!(gramine.key().err().unwrap().to_string().contains("16 bytes"));
     }
+    /// R31: the bound is Gramine's own, so its longest quote is one.
+    #[test]
+    fn the_longest_quote_is_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let gramine = Gramine::at(root.path());
+        std::fs::create_dir_all(&gramine.folder).unwrap();
+        let data = ReportData::new(Role::ProviderKey, &[]);
+        let mut quote = vec![0; 8192];
+        quote[0] = 3;
+        quote[48 + 320..][..64].copy_from_slice(data.as_bytes());
+        for (name, content) in [(REPORT_DATA, &[][..]), ("quote", &quote)] {
+            std::fs::write(gramine.folder.join(name), content).unwrap();
+        }
+        let report = |_: &Targetinfo| Ok(Report::new_zeroed());
+        assert_eq!(gramine.quote(&data, &report).unwrap(), quote);
+    }
 }

@@ -57,6 +57,7 @@ fn they_are_asked_for_and_probed() {
         (SealingKeys::NoCommand, "TDX_CMD_KEY_GET"),
         (SealingKeys::NoPlatform, "the platform or its TDX module has none"),
         (SealingKeys::NotEnabled, "TD_CTLS"),
+        (SealingKeys::NoSize, "the platform has none of the size"),
     ] {
         let error = guest().with_native_keys(keys).err().unwrap();
         assert_eq!((error.code(), error.class()), ("machine.unavailable", Class::Unavailable), "{keys:?}");

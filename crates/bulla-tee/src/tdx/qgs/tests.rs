@@ -83,6 +83,8 @@ fn silence_has_an_end() {
 
 #[test]
 fn addresses_come_back_from_their_text() {
+    assert_eq!(QuoteService::HOST.to_string(), "vsock:2:4050");
+    assert_eq!(QuoteService::on_host(4051).to_string(), "vsock:2:4051");
     for text in ["vsock:2:4050", "vsock:3:1", "unix:/run/tdx-qgs/qgs.socket"] {
         assert_eq!(QuoteService::parse(text).unwrap().to_string(), text);
     }
