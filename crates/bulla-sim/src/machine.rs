@@ -262,6 +262,17 @@ impl Machine {
         state.save(&self.dir)
     }
 
+    /// Lets the host try newer SEV-SNP firmware, in the directory: it runs, and the machine has not committed to it, so that the
+    /// host can take it back.
+    ///
+    /// # Errors
+    /// As [`report_older_tcb`](Self::report_older_tcb).
+    pub fn try_newer_firmware(&self) -> Result<(), Error> {
+        let mut chip = self.chip()?;
+        chip.try_newer();
+        chip.save(&self.dir)
+    }
+
     /// Lets the host report a lower TCB of the SEV-SNP firmware than the machine has, in the directory: by one microcode.
     ///
     /// # Errors

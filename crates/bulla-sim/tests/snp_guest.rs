@@ -186,6 +186,22 @@ fn a_key_survives_updates_and_what_the_host_reports() {
     assert!(reopened().derive(&request).unwrap().ct_eq(&key));
 }
 
+/// R5: firmware that the host can still take back is not what a key is for.
+#[test]
+fn a_key_is_for_what_the_machine_has_committed_to() {
+    let (parent, machine) = new();
+    machine.try_newer_firmware().unwrap();
+    let guest = guest(&Machine::open(parent.path().join("machine")).unwrap());
+    let found = identity(&guest);
+    assert_eq!((found.current_tcb.snp, found.launch_tcb.snp, found.committed_tcb.snp), (24, 24, 23));
+    let (request, key) = guest.bind(&Policy::measurement()).unwrap();
+    assert_eq!(recorded(&request).tcb_version, [9, 0, 0, 0, 0, 0, 23, 72]);
+    assert!(guest.derive(&request).unwrap().ct_eq(&key));
+    let above = SnpRequest { tcb_version: [9, 0, 0, 0, 0, 0, 24, 72], ..recorded(&request) };
+    let error = guest.derive(&tagged(above)).err().unwrap();
+    assert!(matches!(error, Error::TcbTooOld { register: "TCB", .. }), "{error}");
+}
+
 #[test]
 fn another_chip_has_other_keys() {
     let (parent, machine) = new();

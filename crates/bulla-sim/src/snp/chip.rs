@@ -39,6 +39,7 @@ const ALL_FIELDS: u64 = field::POLICY
 pub(crate) struct ChipState {
     chip_secret: Hex<48>,
     chip_id: Hex<64>,
+    current_tcb: Hex<8>,
     committed_tcb: Hex<8>,
     reported_tcb: Hex<8>,
 }
@@ -52,13 +53,14 @@ impl ChipState {
             *marker = SIMULATED_MARKER;
         }
         let tcb = Hex(INITIAL_TCB);
-        Ok(Self { chip_secret: random()?, chip_id, committed_tcb: tcb, reported_tcb: tcb })
+        let chip_secret = random()?;
+        Ok(Self { chip_secret, chip_id, current_tcb: tcb, committed_tcb: tcb, reported_tcb: tcb })
     }
 
     /// Another chip of the same versions.
     pub(crate) fn replaced(&self) -> Result<Self, Error> {
-        let Self { committed_tcb, reported_tcb, .. } = self.clone();
-        Ok(Self { committed_tcb, reported_tcb, ..Self::new()? })
+        let Self { chip_secret, chip_id, .. } = Self::new()?;
+        Ok(Self { chip_secret, chip_id, ..self.clone() })
     }
 
     /// None for a machine that was made before there were such chips.
@@ -97,12 +99,18 @@ impl ChipState {
 
     /// The microcode rises or falls by one, and with it what the machine has committed to and what it reports.
     pub(crate) fn step(&mut self, step: Step) {
-        for Hex([.., microcode]) in [&mut self.committed_tcb, &mut self.reported_tcb] {
+        for Hex([.., microcode]) in [&mut self.current_tcb, &mut self.committed_tcb, &mut self.reported_tcb] {
             *microcode = match step {
                 Step::Up => microcode.saturating_add(1),
                 Step::Down => microcode.saturating_sub(1),
             };
         }
+    }
+
+    /// The host tries newer firmware that it can still take back.
+    pub(crate) fn try_newer(&mut self) {
+        let Hex([_, _, _, _, _, _, firmware, _]) = &mut self.current_tcb;
+        *firmware = firmware.saturating_add(1);
     }
 
     /// The host lets the machine report a lower microcode than it has.
@@ -139,7 +147,7 @@ impl Chip {
         if vmpl < guest.vmpl || vmpl > 3 {
             return Err(status::INVALID_PARAM);
         }
-        let ChipState { chip_id, committed_tcb, reported_tcb, .. } = &self.state;
+        let ChipState { chip_id, current_tcb, committed_tcb, reported_tcb, .. } = &self.state;
         let mut report = Report {
             version: 3.into(),
             guest_svn: guest.guest_svn.into(),
@@ -148,7 +156,7 @@ impl Chip {
             image_id: guest.image_id,
             vmpl: vmpl.into(),
             signature_algo: 1.into(),
-            current_tcb: committed_tcb.0,
+            current_tcb: current_tcb.0,
             platform_info: (platform::ECC | platform::ALIAS_CHECK_COMPLETE).into(),
             key_info: u32::from(guest.author_key_digest != [0; 48]).into(),
             report_data: *data,
@@ -164,7 +172,7 @@ impl Chip {
             committed_tcb: committed_tcb.0,
             current_version: FIRMWARE,
             committed_version: FIRMWARE,
-            launch_tcb: committed_tcb.0,
+            launch_tcb: current_tcb.0,
             ..Report::new_zeroed()
         };
         self.vcek.sign(&mut report).map_err(|_| status::INVALID_KEY)?;
@@ -279,7 +287,13 @@ mod tests {
         let tcb = Hex(INITIAL_TCB);
         let mut chip_id = Hex([7; 64]);
         *chip_id.0.last_chunk_mut().unwrap() = SIMULATED_MARKER;
-        let state = ChipState { chip_secret: Hex([8; 48]), chip_id, committed_tcb: tcb, reported_tcb: tcb };
+        let state = ChipState {
+            chip_secret: Hex([8; 48]),
+            chip_id,
+            current_tcb: tcb,
+            committed_tcb: tcb,
+            reported_tcb: tcb,
+        };
         let folder = tempfile::tempdir().unwrap();
         let vcek = Vcek::of(folder.path(), state.chip_id(), state.reported_tcb()).unwrap();
         Chip { state, vcek, vmrk: Secret::new([9; 32]), report_id: [10; 32] }
