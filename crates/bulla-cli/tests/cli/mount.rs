@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -197,6 +197,22 @@ fn it_ends_and_leaves_nothing() {
     let mut rest = String::new();
     mounting.stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "");
+}
+
+/// The help and the documentation name the same faults.
+#[test]
+fn all_faults_are_documented() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/machines.md");
+    let guide = fs::read_to_string(guide).unwrap();
+    let documented: Vec<_> =
+        guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    for command in ["mount", "run"] {
+        let help = Bulla::new().run(&format!("sim {command} --help")).text();
+        let (_, list) = help.split_once("What --fault makes go wrong:\n").unwrap();
+        let names: Vec<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+        assert!(names.len() > 20, "{names:?}");
+        assert!(names.iter().all(|name| documented.contains(name)), "{names:?}");
+    }
 }
 
 #[test]
