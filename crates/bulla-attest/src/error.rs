@@ -144,8 +144,8 @@ pub enum Error {
         detail: String,
     },
 
-    /// A TPM's quote is malformed, changed, or not accepted.
-    #[error("TPM quote: {detail}")]
+    /// A TPM's quote, or the certificate of its endorsement key, is malformed, changed, or not accepted.
+    #[error("TPM evidence: {detail}")]
     Tpm {
         /// Which rule is broken.
         fault: TpmFault,

@@ -61,7 +61,7 @@ pub fn verify_endorsement_certificate(
         })
         .collect::<Result<_, _>>()?;
     let leaf = CertificateDer::from(certificate);
-    let malformed = |_| refused("the certificate is malformed".into());
+    let malformed = |error| refused(format!("the certificate is malformed: {error:?}"));
     EndEntityCert::try_from(&leaf)
         .map_err(malformed)?
         .verify_for_usage(

@@ -1,10 +1,12 @@
 //! A software TPM: a process that listens on loopback, without a resource manager.
 
+use std::cell::RefCell;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use bulla_tpm::Tpm;
@@ -17,6 +19,7 @@ use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{CapabilityData, Digest, DigestValues};
 
 pub(crate) struct SoftwareTpm {
+    _turn: Turn,
     process: Child,
     state: TempDir,
     pub(crate) port: u16,
@@ -25,9 +28,10 @@ pub(crate) struct SoftwareTpm {
 impl SoftwareTpm {
     /// A new one, with something measured into every register that bulla selects by default.
     pub(crate) fn new() -> Self {
+        let turn = Turn::take();
         let state = tempfile::tempdir().unwrap();
         let (process, port) = start(state.path());
-        let tpm = Self { process, state, port };
+        let tpm = Self { _turn: turn, process, state, port };
         tpm.boot(&[]);
         tpm
     }
@@ -35,6 +39,7 @@ impl SoftwareTpm {
     /// A new one as a manufacturer makes it: with certificates of its endorsement keys by a certificate authority of its own, whose root
     /// and issuer come with it (PEM).
     pub(crate) fn manufactured() -> (Self, Vec<u8>) {
+        let turn = Turn::take();
         let (state, authority) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let at = |name: &str| authority.path().join(name);
         let folder = authority.path().display();
@@ -59,7 +64,7 @@ impl SoftwareTpm {
             .expect("the package swtpm-tools is installed");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         let (process, port) = start(state.path());
-        let tpm = Self { process, state, port };
+        let tpm = Self { _turn: turn, process, state, port };
         tpm.boot(&[]);
         tpm.certify_p256(authority.path());
         let roots =
@@ -157,6 +162,39 @@ impl SoftwareTpm {
                 other => panic!("{other:?}"),
             })
             .sum()
+    }
+}
+
+/// The turn of one test: those with software TPMs run one after the other. libtss2 leaves its sockets to every process that is started
+/// meanwhile, and a software TPM serves no other connection until the last holder of one has closed it.
+struct Turn;
+
+thread_local! {
+    static DEPTH: RefCell<(usize, Option<MutexGuard<'static, ()>>)> = const { RefCell::new((0, None)) };
+}
+
+impl Turn {
+    /// Of this test, which may have several TPMs.
+    fn take() -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        DEPTH.with_borrow_mut(|(depth, guard)| {
+            if *depth == 0 {
+                *guard = Some(ONE.lock().unwrap_or_else(PoisonError::into_inner));
+            }
+            *depth += 1;
+        });
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        DEPTH.with_borrow_mut(|(depth, guard)| {
+            *depth -= 1;
+            if *depth == 0 {
+                guard.take();
+            }
+        });
     }
 }
 
