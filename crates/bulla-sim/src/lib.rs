@@ -3,7 +3,7 @@
 //! It has a processor with fuses and versions, enclaves, a TDX module with guests, quoting enclaves and a provisioning
 //! service of its own. What runs on it is the shipped code: the SGX backend of [`bulla_tee`] executes its own `ENCLU`
 //! instruction, which a signal handler answers, and its TDX backend opens a device and files that a simulated kernel serves
-//! through FUSE.
+//! through FUSE. Programs that are not ours run on it as they are, too ([`Machine::run_program`], [`Mounted`]).
 //!
 //! | part | does | as described in |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Answers `ENCLU` where the processor does not. The only module of this crate with `unsafe` in it.
+//! Answers `ENCLU` where the processor does not, in this process.
 //!
 //! Outside an enclave `ENCLU` is #UD on a processor without SGX and #GP on one with it; they arrive as SIGILL and
 //! SIGSEGV. A handler for both looks whether the faulting instruction is `ENCLU` and the thread has [`enter`]ed
