@@ -207,7 +207,13 @@ fn what_ends_access_is_foretold() {
     let present = snp(&Policy::measurement());
     let mut older = present.clone();
     older.tcb_version[7] -= 1;
-    let said = |request: &SnpRequest, change| match outlook(request, &snp_guest(), change) {
+    // What is reported or not yet committed to says nothing.
+    let guest = SnpIdentity {
+        reported_tcb: SnpTcb::default(),
+        current_tcb: SnpTcb { snp: 24, ..snp_guest().current_tcb },
+        ..snp_guest()
+    };
+    let said = |request: &SnpRequest, change| match outlook(request, &guest, change) {
         Outlook::Opens => "opens".to_owned(),
         Outlook::MayNot(doubt) => format!("may not: {}", doubt.field()),
         Outlook::DoesNot(error) => error.code().to_owned(),
