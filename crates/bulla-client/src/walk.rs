@@ -135,6 +135,7 @@ mod tests {
     /// Asks once and is done; forgets stale challenges.
     struct Once {
         begun: usize,
+        resumes: bool,
     }
 
     impl Walk for Once {
@@ -142,6 +143,7 @@ mod tests {
 
         fn begin(&mut self) -> Result<Step<()>, Error> {
             self.begun += 1;
+            self.resumes = false;
             Ok(Step::Ask(Ask::get("/")))
         }
 
@@ -155,6 +157,22 @@ mod tests {
 
         fn forgets(&mut self, code: Code) -> bool {
             code == Code::StaleChallenge
+        }
+
+        fn resumes(&self) -> bool {
+            self.resumes
+        }
+    }
+
+    /// What rests on an earlier exchange is no attempt: after it, as often as from the beginning.
+    #[test]
+    fn an_earlier_exchange_takes_no_attempt_away() {
+        let stale = || refusal(Code::StaleChallenge, None);
+        for gone in [Event::Closed, stale()] {
+            let mut walk = Patient::new(Once { begun: 0, resumes: true });
+            assert!(matches!(walk.next(gone), Ok(Step::Ask(_))));
+            assert!(matches!(walk.next(stale()), Ok(Step::Ask(_))));
+            assert!(walk.next(stale()).is_err() && walk.next(Event::Closed).is_err());
         }
     }
 
@@ -175,7 +193,7 @@ mod tests {
     /// Bounded in number and time, never before the time that the provider named, and not all at once.
     #[test]
     fn it_comes_back_when_it_is_told_to_and_not_for_ever() {
-        let mut walk = Patient::new(Once { begun: 0 });
+        let mut walk = Patient::new(Once { begun: 0, resumes: false });
         walk.next(Event::Begin).unwrap();
         let mut times = Vec::new();
         for _ in 0..RETRIES {
@@ -199,7 +217,7 @@ mod tests {
             (Code::Busy, Some(LONGEST + 1)),
             (Code::Busy, Some(u64::MAX)),
         ] {
-            let mut walk = Patient::new(Once { begun: 0 });
+            let mut walk = Patient::new(Once { begun: 0, resumes: false });
             assert!(
                 matches!(walk.next(refusal(code, retry_after)), Err(Error::Refused(found)) if found == code)
             );
@@ -209,13 +227,13 @@ mod tests {
     #[test]
     fn what_is_stale_is_asked_anew_once() {
         for _ in [0, 1] {
-            let mut walk = Patient::new(Once { begun: 0 });
+            let mut walk = Patient::new(Once { begun: 0, resumes: false });
             assert!(matches!(walk.next(refusal(Code::StaleChallenge, None)), Ok(Step::Ask(_))));
             let error = walk.next(refusal(Code::StaleChallenge, None)).err().unwrap();
             assert_eq!(error.code(), "stale-challenge");
             assert_eq!(walk.into_inner().begun, 1);
         }
-        let mut walk = Patient::new(Once { begun: 0 });
+        let mut walk = Patient::new(Once { begun: 0, resumes: false });
         assert!(matches!(walk.next(Event::Closed), Ok(Step::Ask(_))));
         assert!(walk.next(Event::Closed).is_err());
     }
