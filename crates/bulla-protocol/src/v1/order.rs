@@ -105,8 +105,8 @@ impl Answer {
             .part("request", order.request.as_bytes())
             .part("evidence", &order.evidence)
             .part("provider", provider.as_bytes())
-            .part("encapsulated key", &sealed.encapsulated_key)
-            .part("ciphertext", &sealed.ciphertext)
+            .part("encapsulated key", &sha256(&[&sealed.encapsulated_key]))
+            .part("ciphertext", &sha256(&[&sealed.ciphertext]))
             .part("head", head)
     }
 }

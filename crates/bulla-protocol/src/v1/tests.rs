@@ -1,3 +1,4 @@
+use bulla_crypto::{HpkeSealed, sha256};
 use serde_json::{Value, json};
 
 use super::*;
@@ -160,6 +161,28 @@ fn every_field_of_a_described_identity_is_signed_for() {
         Err(Code::Unsupported),
         "a key that has no public half"
     );
+}
+
+/// R39: the bytes of the specification, put together here by hand.
+#[test]
+fn an_answer_is_signed_as_specified() {
+    let sealed = HpkeSealed { encapsulated_key: vec![6; 1120], ciphertext: vec![7; 48] };
+    let transcript = Transcript { request: request().report_data(), evidence: [5; 32] };
+    let provider = statement().report_data();
+    let signed = Answer::signed(&transcript, &provider, &sealed, &[8; 32]);
+    let parts: [(&str, &[u8]); 6] = [
+        ("request", transcript.request.as_bytes()),
+        ("evidence", &[5; 32]),
+        ("provider", provider.as_bytes()),
+        ("encapsulated key", &sha256(&[&[6; 1120]])),
+        ("ciphertext", &sha256(&[&[7; 48]])),
+        ("head", &[8; 32]),
+    ];
+    let texts = parts.iter().flat_map(|(name, value)| [name.as_bytes(), value]);
+    let expected = [&b"bulla/answer/v1"[..]].into_iter().chain(texts);
+    let expected: Vec<u8> =
+        expected.flat_map(|text| [&(text.len() as u32).to_be_bytes(), text].concat()).collect();
+    assert_eq!(signed.as_bytes(), expected);
 }
 
 #[test]
