@@ -319,6 +319,7 @@ fn a_disk_that_hangs_is_known() {
     let (key, regime) = (Arc::clone(&bench.provider.key), bench.provider.regime());
     let calls = Box::new(Gate { syncing, go: gate });
     let record = Record::with(&bench.log(), key, &[1; 32], &regime, SMALL, calls, clock).unwrap();
+    let go = go; // dropped before the log, so that a failure here does not leave its writer waiting
     synced.recv().unwrap();
     at(PATIENCE * 5);
     assert_eq!((record.health(), record.lag()), (Ok(()), Duration::ZERO), "nothing is being written");
