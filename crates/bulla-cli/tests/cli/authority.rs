@@ -97,6 +97,22 @@ fn a_provider_starts_under_a_signed_policy() {
     refused(&bulla, 10, "[policy.for_real]");
 }
 
+/// R41: the classical suite carries the same key, where the policy allows it.
+#[test]
+fn a_policy_allows_the_classical_suite() {
+    let bulla = with_authority(1);
+    bulla.write("provider.toml", PROVIDER);
+    signed(&bulla, &format!("{POLICY}[transport]\nclassical = true\n"), &["a"]);
+    let provider = bulla.serve("provider.toml");
+    let authority = bulla.run("authority show acme --json").json()["id"].as_str().unwrap().to_owned();
+    let request = format!(
+        "--machine sim-td:host request {} --authority {authority} --path p --purpose p",
+        provider.options()
+    );
+    let key = bulla.run(&request).ok();
+    assert_eq!(bulla.run(&format!("{request} --suite x25519")).ok(), key);
+}
+
 /// What is no policy is not signed as one.
 #[test]
 fn nothing_else_is_signed_as_a_policy() {
